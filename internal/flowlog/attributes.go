@@ -1,0 +1,147 @@
+package flowlog
+
+// Streams: the values of the resource attribute service.name, and with Loki's
+// default settings its index label service_name.
+const (
+	// ServiceName is the resource attribute that names the stream.
+	ServiceName = "service.name"
+	// ClusterName is the resource attribute that tells clusters in one Loki apart.
+	// The pipeline's configuration sets it; the receiver does not know its value.
+	ClusterName = "k8s.cluster.name"
+
+	// StreamFlows holds one record a flow and window.
+	StreamFlows = "goldmane-flows"
+)
+
+// EventName is the event name of every flow record.
+const EventName = "calico.flow"
+
+// Attributes of a flow record. A value that is unknown or empty is left out, never
+// written as "" or "-".
+const (
+	// NetworkTransport is the protocol in lower case: tcp, udp, icmp, icmp6, sctp,
+	// or the decimal number of a protocol that Calico has no name for.
+	NetworkTransport = "network.transport"
+
+	// SourceType and DestinationType are one of the Type values.
+	SourceType      = "source.calico.endpoint.type"
+	DestinationType = "destination.calico.endpoint.type"
+	// SourceName and DestinationName are Calico's aggregated names: the pods'
+	// generateName and "*", a pod, host or network set name, "pub" or "pvt".
+	SourceName      = "source.calico.endpoint.name"
+	DestinationName = "destination.calico.endpoint.name"
+	// SourceNamespace and DestinationNamespace are absent for what has no namespace.
+	SourceNamespace      = "source.k8s.namespace.name"
+	DestinationNamespace = "destination.k8s.namespace.name"
+	// SourceLabels and DestinationLabels are maps from label to value: the labels
+	// that every contributing endpoint shares.
+	SourceLabels      = "source.calico.endpoint.labels"
+	DestinationLabels = "destination.calico.endpoint.labels"
+
+	// DestinationPort is an int; absent where the protocol has no ports.
+	DestinationPort = "destination.port"
+	// ICMPType and ICMPCode are ints, for ICMP (v4) only: Calico packs the two into
+	// the destination port.
+	ICMPType = "calico.flow.icmp.type"
+	ICMPCode = "calico.flow.icmp.code"
+
+	// The Kubernetes Service that the source dialled, where the node saw one.
+	DestinationServiceName      = "destination.k8s.service.name"
+	DestinationServiceNamespace = "destination.k8s.service.namespace"
+	DestinationServicePortName  = "destination.k8s.service.port.name"
+	DestinationServicePort      = "destination.k8s.service.port" // int
+
+	// FlowAction is the outcome: deny if either side denied.
+	FlowAction = "calico.flow.action"
+	// FlowSourceAction and FlowDestinationAction are the two verdicts, written only
+	// where the sides differ.
+	FlowSourceAction      = "calico.flow.source.action"
+	FlowDestinationAction = "calico.flow.destination.action"
+	// FlowReporter says whose counters these are: one of the Reporter values.
+	FlowReporter = "calico.flow.reporter"
+	// FlowStart and FlowEnd are the window's bounds, ints, seconds since the epoch.
+	FlowStart = "calico.flow.window.start"
+	FlowEnd   = "calico.flow.window.end"
+	// FlowNoTraffic is true where the window saw no packet: an idle connection, or a
+	// denial that Calico goes on reporting after the verdict has changed.
+	FlowNoTraffic = "calico.flow.no_traffic"
+
+	// Counters of the window, ints. The source's are what it sent to the
+	// destination, the destination's what it sent back.
+	FlowSourcePackets        = "calico.flow.source.packets"
+	FlowSourceBytes          = "calico.flow.source.bytes"
+	FlowDestinationPackets   = "calico.flow.destination.packets"
+	FlowDestinationBytes     = "calico.flow.destination.bytes"
+	FlowConnectionsStarted   = "calico.flow.connections.started"
+	FlowConnectionsCompleted = "calico.flow.connections.completed"
+	FlowConnectionsLive      = "calico.flow.connections.live" // at the window's end
+
+	// PolicyDeciding is the hit that made FlowAction what it is.
+	PolicyDeciding = "calico.policy.deciding"
+	// PolicyEgress is the trace of the source's node, PolicyIngress that of the
+	// destination's: hits in the order of evaluation, separated by commas.
+	PolicyEgress  = "calico.policy.egress"
+	PolicyIngress = "calico.policy.ingress"
+	// PolicyEgressPending and PolicyIngressPending are the traces with staged
+	// policies in force, written only where they differ from the enforced ones.
+	PolicyEgressPending  = "calico.policy.egress.pending"
+	PolicyIngressPending = "calico.policy.ingress.pending"
+	// PolicyPendingAction is the outcome that the pending traces would have; written
+	// only together with one of them.
+	PolicyPendingAction = "calico.policy.pending.action"
+)
+
+// Attributes that svcidprocessor adds.
+const (
+	SourceIdentity      = "source.service.identity"
+	DestinationIdentity = "destination.service.identity"
+	// The bases say what each identity rests on: one of the Basis values.
+	SourceIdentityBasis      = "source.service.identity_basis"
+	DestinationIdentityBasis = "destination.service.identity_basis"
+)
+
+// Values of SourceType and DestinationType. An endpoint type that has no name here
+// is written as "type-" and its number.
+const (
+	TypeWorkload   = "workload"
+	TypeHost       = "host"
+	TypeNetworkSet = "networkset"
+	TypeNetwork    = "network"
+)
+
+// Names that Calico gives to endpoints of TypeNetwork.
+const (
+	NetworkPublic  = "pub"
+	NetworkPrivate = "pvt" // 10/8, 172.16/12 and 192.168/16, nothing else
+)
+
+// Values of FlowAction and its like. An action that has no name here is written as
+// "action-" and its number.
+const (
+	ActionAllow = "allow"
+	ActionDeny  = "deny"
+	ActionPass  = "pass" // in policy hits only
+)
+
+// Values of FlowReporter. A reporter that has no name here is written as
+// "reporter-" and its number.
+const (
+	ReporterSource      = "src"
+	ReporterDestination = "dst"
+	// ReporterBoth: both nodes reported the flow and the record is their merger,
+	// with the source's counters.
+	ReporterBoth = "both"
+)
+
+// Values of SourceIdentityBasis and DestinationIdentityBasis.
+const (
+	BasisNamespace  = "namespace"
+	BasisLabel      = "label"
+	BasisUnlabelled = "unlabelled" // a multi-Service namespace, and no label to tell by
+	BasisHost       = "host"
+	BasisNetworkSet = "networkset"
+	BasisNetwork    = "network"
+	// BasisUnknown: an endpoint type or network name that has no rule, or a workload
+	// without a namespace. The identity is then "?".
+	BasisUnknown = "unknown"
+)
