@@ -1,0 +1,129 @@
+package flowlog
+
+import "strings"
+
+// Flow is one flow of one window in the trail's terms: what a flow record says.
+// The zero value of a field means that it is unknown or does not apply, and it is
+// then left out of the record.
+//
+// A Flow holds no locks and no goroutines; it is not safe for concurrent writing.
+type Flow struct {
+	Source, Destination Endpoint
+
+	Transport string
+	// Port is the destination's, 0 where the protocol has none.
+	Port int64
+	// ICMP holds type<<8|code plus one, so that 0 means "not ICMP".
+	ICMP    int32
+	Service Service
+
+	Action string
+	// SourceAction and DestinationAction are the verdicts as each side reported
+	// them; "" where a side did not report.
+	SourceAction, DestinationAction string
+	Reporter                        string
+
+	// Deciding is the policy hit that made Action what it is.
+	Deciding string
+	// Policy traces: hits separated by commas. Egress is the source's, Ingress the
+	// destination's. A pending trace is "" where it equals the enforced one.
+	Egress, Ingress               string
+	EgressPending, IngressPending string
+
+	// Start and End bound the window, in seconds since the epoch.
+	Start, End int64
+	Counters
+}
+
+// Endpoint is one end of a flow.
+type Endpoint struct {
+	Type      string // one of the Type values
+	Namespace string
+	Name      string
+	// Labels are "key=value" pairs as Goldmane sends them.
+	Labels []string
+}
+
+// Service is the Kubernetes Service that the source dialled.
+type Service struct {
+	Namespace, Name, PortName string
+	Port                      int64
+}
+
+// Counters count one window. The source's are what it sent to the destination,
+// the destination's what it sent back.
+type Counters struct {
+	SourcePackets, SourceBytes           int64
+	DestinationPackets, DestinationBytes int64
+	ConnectionsStarted                   int64
+	ConnectionsCompleted                 int64
+	// ConnectionsLive are those alive at the window's end.
+	ConnectionsLive int64
+}
+
+// Add adds o's counters to c's.
+func (c *Counters) Add(o *Counters) {
+	c.SourcePackets += o.SourcePackets
+	c.SourceBytes += o.SourceBytes
+	c.DestinationPackets += o.DestinationPackets
+	c.DestinationBytes += o.DestinationBytes
+	c.ConnectionsStarted += o.ConnectionsStarted
+	c.ConnectionsCompleted += o.ConnectionsCompleted
+	c.ConnectionsLive += o.ConnectionsLive
+}
+
+// NoTraffic reports whether the window saw no packet of the flow in either
+// direction: an idle connection, or a denial that Calico repeats after the verdict
+// has changed (calico#13185).
+func (c *Counters) NoTraffic() bool {
+	return c.SourcePackets == 0 && c.DestinationPackets == 0
+}
+
+// PendingAction is the outcome that the flow would have with staged policies in
+// force, or "" where they change neither trace.
+func (f *Flow) PendingAction() string {
+	if f.EgressPending == "" && f.IngressPending == "" {
+		return ""
+	}
+	out := ""
+	for _, side := range [...]struct{ pending, enforced, verdict string }{
+		{f.EgressPending, f.Egress, f.SourceAction},
+		{f.IngressPending, f.Ingress, f.DestinationAction},
+	} {
+		action := side.verdict
+		switch {
+		case side.pending != "":
+			action = HitAction(DecidingHit(side.pending))
+		case side.enforced != "":
+			action = HitAction(DecidingHit(side.enforced))
+		}
+		if action == ActionDeny || out == "" {
+			out = action
+		}
+		if out == ActionDeny {
+			break
+		}
+	}
+	return out
+}
+
+// DecidingHit returns the hit of a trace that decided: the last that is not a
+// pass, or "" where all of them are.
+func DecidingHit(trace string) string {
+	for trace != "" {
+		rest, hit := "", trace
+		if i := strings.LastIndexByte(trace, ','); i >= 0 {
+			rest, hit = trace[:i], trace[i+1:]
+		}
+		if HitAction(hit) != ActionPass {
+			return hit
+		}
+		trace = rest
+	}
+	return ""
+}
+
+// HitAction returns the action of a policy hit, the part after its last "=".
+func HitAction(hit string) string {
+	return hit[strings.LastIndexByte(hit, '=')+1:]
+}

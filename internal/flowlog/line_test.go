@@ -1,0 +1,182 @@
+package flowlog
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func denied() Flow {
+	return Flow{
+		Source:            Endpoint{Type: TypeWorkload, Namespace: "payments", Name: "api-7d9c-*", Labels: []string{"app=api"}},
+		Destination:       Endpoint{Type: TypeWorkload, Namespace: "monitoring", Name: "grafana-*"},
+		Transport:         "tcp",
+		Port:              3000,
+		Service:           Service{Namespace: "monitoring", Name: "grafana", PortName: "http", Port: 80},
+		Action:            ActionDeny,
+		SourceAction:      ActionAllow,
+		DestinationAction: ActionDeny,
+		Reporter:          ReporterBoth,
+		Deciding:          "np:default/monitoring/deny-all#eot=deny",
+		Egress:            "profile:kns.payments#0=allow",
+		Ingress:           "gnp:security/quarantine#2=pass,np:default/monitoring/deny-all#eot=deny",
+		IngressPending:    "staged-np:default/monitoring/allow-api#0=allow",
+		Start:             1700000010,
+		End:               1700000025,
+		Counters:          Counters{SourcePackets: 3, SourceBytes: 180, ConnectionsStarted: 1},
+	}
+}
+
+func TestLine(t *testing.T) {
+	tests := map[string]struct {
+		change func(*Flow)
+		want   string
+	}{
+		"a denial that both sides reported": {
+			func(*Flow) {},
+			"deny payments/api-7d9c-* -> monitoring/grafana-* 3000/tcp via monitoring/grafana:http:80 by np:default/monitoring/deny-all#eot=deny both allow/deny conns 1/0/0 sent 3/180 back 0/0 egress profile:kns.payments#0=allow ingress gnp:security/quarantine#2=pass,np:default/monitoring/deny-all#eot=deny pending - staged-np:default/monitoring/allow-api#0=allow",
+		},
+		"nothing known": {
+			func(f *Flow) {
+				*f = Flow{Source: Endpoint{Type: TypeNetwork, Name: NetworkPublic}, Destination: Endpoint{Type: TypeNetwork, Name: NetworkPrivate}}
+			},
+			"- internet -> private -/- via - by - - -/- conns 0/0/0 sent 0/0 back 0/0 egress - ingress - pending - -",
+		},
+		"host, network set, ICMP": {
+			func(f *Flow) {
+				*f = Flow{Source: Endpoint{Type: TypeHost, Name: "node-1"}, Destination: Endpoint{Type: TypeNetworkSet, Namespace: "payments", Name: "banks"}, Transport: "icmp", Action: ActionAllow, SourceAction: ActionAllow, Reporter: ReporterSource}
+				f.SetICMP(8<<8 | 1)
+			},
+			"allow host:node-1 -> networkset:payments/banks 8.1/icmp via - by - src allow/- conns 0/0/0 sent 0/0 back 0/0 egress - ingress - pending - -",
+		},
+		"a global network set and a type nobody knows": {
+			func(f *Flow) {
+				*f = Flow{Source: Endpoint{Type: TypeNetworkSet, Name: "office"}, Destination: Endpoint{Type: "type-9", Name: "a/b"}, Transport: "132", Port: 5}
+			},
+			"- networkset:office -> type-9:-/a/b 5/132 via - by - - -/- conns 0/0/0 sent 0/0 back 0/0 egress - ingress - pending - -",
+		},
+		"blanks cannot forge a field": {
+			func(f *Flow) {
+				*f = Flow{Source: Endpoint{Type: TypeWorkload, Namespace: "a/b:c", Name: "x -> y\n"}, Destination: Endpoint{Type: TypeHost, Name: "100%"}}
+			},
+			"- a%2Fb%3Ac/x%20->%20y%0A -> host:100%25 -/- via - by - - -/- conns 0/0/0 sent 0/0 back 0/0 egress - ingress - pending - -",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := denied()
+			test.change(&f)
+			line, _ := f.AppendLine(nil)
+			assert.Equal(t, test.want, string(line))
+			back, err := ParseLine(string(line))
+			require.NoError(t, err)
+			f.Start, f.End, f.Source.Labels = 0, 0, nil // not in the line
+			assert.Equal(t, f, back)
+		})
+	}
+}
+
+// Every flow comes back from its line, and only equal keys have equal hashes.
+func TestLineRoundTrip(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	words := []string{"", "payments", "api-*", "a b", "a,b", "%", "a/b", "a:b", "x#y=z", "ä\x00\x7f", "->"}
+	pick := func() string { return words[r.IntN(len(words))] }
+	types := []string{TypeWorkload, TypeHost, TypeNetworkSet, TypeNetwork, "type-7"}
+	trace := func() string {
+		var b []byte
+		for range r.IntN(3) {
+			if len(b) > 0 {
+				b = append(b, ',')
+			}
+			b = AppendHit(b, &Hit{Kind: pick(), Tier: pick(), Namespace: pick(), Name: pick(), Rule: r.Int64N(3) - 1, Action: pick()})
+		}
+		return string(b)
+	}
+	keys := map[uint64]Flow{}
+	for range 20_000 {
+		f := Flow{
+			Source:            Endpoint{Type: types[r.IntN(len(types))], Namespace: pick(), Name: pick()},
+			Destination:       Endpoint{Type: types[r.IntN(len(types))], Namespace: pick(), Name: pick()},
+			Transport:         pick(),
+			Port:              r.Int64N(3),
+			Action:            ActionAllow,
+			SourceAction:      ActionAllow,
+			DestinationAction: ActionDeny,
+			Reporter:          ReporterBoth,
+			Service:           Service{Namespace: pick(), Name: pick(), PortName: pick(), Port: r.Int64N(3)},
+			Egress:            trace(), Ingress: trace(), EgressPending: trace(), IngressPending: trace(),
+			Counters: Counters{r.Int64(), -r.Int64(), r.Int64(), r.Int64(), r.Int64(), r.Int64(), r.Int64()},
+		}
+		if f.Port == 0 && r.IntN(2) == 0 {
+			f.SetICMP(r.Int64N(1 << 16))
+		}
+		f.Deciding = DecidingHit(f.Egress)
+		line, key := f.AppendLine(nil)
+		back, err := ParseLine(string(line))
+		require.NoError(t, err, "%s", line)
+		require.Equal(t, f, back, "%s", line)
+
+		f.Counters = Counters{}
+		if other, ok := keys[key]; ok {
+			require.Equal(t, other, f, "two keys with one hash")
+		}
+		keys[key] = f
+	}
+}
+
+func TestKeyHashDoesNotDependOnTheCounters(t *testing.T) {
+	a, b := denied(), denied()
+	b.Counters = Counters{SourceBytes: 99, ConnectionsLive: 7}
+	_, x := a.AppendLine(nil)
+	_, y := b.AppendLine([]byte("something before it"))
+	assert.Equal(t, x, y)
+	b.IngressPending = ""
+	_, y = b.AppendLine(nil)
+	assert.NotEqual(t, x, y, "the traces after the counters are part of the key")
+}
+
+func TestParseLineRefuses(t *testing.T) {
+	f := denied()
+	b, _ := f.AppendLine(nil)
+	line := string(b)
+	for what, bad := range map[string]string{
+		"nothing":             "",
+		"a torn line":         line[:len(line)/2],
+		"one field more":      line + " x",
+		"another word":        strings.Replace(line, " via ", " per ", 1),
+		"no verdicts":         strings.Replace(line, "allow/deny", "allow", 1),
+		"two counters":        strings.Replace(line, "conns 1/0/0", "conns 1/0", 1),
+		"four counters":       strings.Replace(line, "conns 1/0/0", "conns 1/0/0/0", 1),
+		"a counter in words":  strings.Replace(line, "sent 3/180", "sent three/180", 1),
+		"a port in words":     strings.Replace(line, "3000/tcp", "http/tcp", 1),
+		"no transport":        strings.Replace(line, "3000/tcp", "3000", 1),
+		"half a service":      strings.Replace(line, "monitoring/grafana:http:80", "monitoring/grafana:80", 1),
+		"half an endpoint":    strings.Replace(line, "payments/api-7d9c-*", "payments", 1),
+		"a broken escape":     strings.Replace(line, "payments/", "pay%2/", 1),
+		"an escape cut short": strings.Replace(line, "api-7d9c-*", "api%2", 1),
+	} {
+		_, err := ParseLine(bad)
+		require.ErrorIs(t, err, ErrNotALine, what)
+	}
+}
+
+func FuzzParseLine(f *testing.F) {
+	flow := denied()
+	line, _ := flow.AppendLine(nil)
+	f.Add(string(line))
+	f.Add("- internet -> private -/- via - by - - -/- conns 0/0/0 sent 0/0 back 0/0 egress - ingress - pending - -")
+	f.Fuzz(func(t *testing.T, s string) {
+		parsed, err := ParseLine(s)
+		if err != nil {
+			return
+		}
+		// What parses can be written and parses to the same.
+		again, _ := parsed.AppendLine(nil)
+		back, err := ParseLine(string(again))
+		require.NoError(t, err, "%q from %q", again, s)
+		require.Equal(t, parsed, back)
+	})
+}

@@ -1,0 +1,105 @@
+package flowlog
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/plog"
+)
+
+func TestWriteTo(t *testing.T) {
+	f := denied()
+	f.Source.Labels = []string{"app=api", "odd", "url=a=b"}
+	line, key := f.AppendLine(nil)
+	lr := plog.NewLogRecord()
+	f.WriteTo(lr, string(line), key)
+
+	assert.Equal(t, string(line), lr.Body().Str())
+	assert.Equal(t, EventName, lr.EventName())
+	assert.Zero(t, lr.ObservedTimestamp(), "an observed timestamp would make repeats differ")
+	assert.Equal(t, Timestamp(f.Start, f.End, key), lr.Timestamp().AsTime().Local())
+	assert.Equal(t, map[string]any{
+		FlowAction: "deny", FlowSourceAction: "allow", FlowDestinationAction: "deny", FlowReporter: "both",
+		NetworkTransport: "tcp", DestinationPort: int64(3000),
+		SourceType: "workload", SourceNamespace: "payments", SourceName: "api-7d9c-*",
+		DestinationType: "workload", DestinationNamespace: "monitoring", DestinationName: "grafana-*",
+		DestinationServiceNamespace: "monitoring", DestinationServiceName: "grafana",
+		DestinationServicePortName: "http", DestinationServicePort: int64(80),
+		FlowStart: int64(1700000010), FlowEnd: int64(1700000025),
+		FlowSourcePackets: int64(3), FlowSourceBytes: int64(180),
+		FlowDestinationPackets: int64(0), FlowDestinationBytes: int64(0),
+		FlowConnectionsStarted: int64(1), FlowConnectionsCompleted: int64(0), FlowConnectionsLive: int64(0),
+		PolicyDeciding: f.Deciding, PolicyEgress: f.Egress, PolicyIngress: f.Ingress,
+		PolicyIngressPending: f.IngressPending, PolicyPendingAction: "allow",
+		SourceLabels: map[string]any{"app": "api", "odd": "", "url": "a=b"},
+	}, lr.Attributes().AsRaw())
+}
+
+func TestWriteToLeavesOutWhatIsNotThere(t *testing.T) {
+	f := Flow{Transport: "icmp", Start: 15, End: 30}
+	f.SetICMP(3<<8 | 4)
+	lr := plog.NewLogRecord()
+	f.WriteTo(lr, "", 0)
+	got := lr.Attributes().AsRaw()
+	for _, key := range []string{FlowStart, FlowEnd, FlowSourcePackets, FlowSourceBytes, FlowDestinationPackets, FlowDestinationBytes, FlowConnectionsStarted, FlowConnectionsCompleted, FlowConnectionsLive} {
+		assert.Contains(t, got, key)
+		delete(got, key)
+	}
+	assert.Equal(t, map[string]any{NetworkTransport: "icmp", ICMPType: int64(3), ICMPCode: int64(4), FlowNoTraffic: true}, got)
+}
+
+func TestTimestampIsSpreadInTheWindow(t *testing.T) {
+	seen := map[time.Time]bool{}
+	for key := range uint64(1000) {
+		at := Timestamp(1700000010, 1700000025, key*0x9e3779b97f4a7c15)
+		assert.False(t, at.Before(time.Unix(1700000010, 0)) || !at.Before(time.Unix(1700000025, 0)), "%v", at)
+		seen[at] = true
+	}
+	assert.Len(t, seen, 1000)
+	assert.Equal(t, time.Unix(15, 0), Timestamp(15, 15, 99), "a window without a length")
+}
+
+func TestPendingAction(t *testing.T) {
+	const allow, deny, pass = "np:t/n/a#0=allow", "np:t/n/d#0=deny", "gnp:t/p#0=pass"
+	for name, test := range map[string]struct {
+		flow Flow
+		want string
+	}{
+		"nothing staged":                          {Flow{Egress: allow, Ingress: allow}, ""},
+		"a staged denial at the destination":      {Flow{Egress: allow, Ingress: allow, IngressPending: pass + "," + deny}, ActionDeny},
+		"a staged allow lifts a denial":           {Flow{Egress: allow, Ingress: deny, IngressPending: allow}, ActionAllow},
+		"the other side goes on denying":          {Flow{Egress: deny, SourceAction: ActionDeny, IngressPending: allow}, ActionDeny},
+		"a side that did not report says nothing": {Flow{EgressPending: allow}, ActionAllow},
+	} {
+		assert.Equal(t, test.want, test.flow.PendingAction(), name)
+	}
+}
+
+func TestDecidingHit(t *testing.T) {
+	assert.Equal(t, "b#0=deny", DecidingHit("a#0=pass,b#0=deny"))
+	assert.Equal(t, "a#0=allow", DecidingHit("a#0=allow,b#0=pass"))
+	assert.Empty(t, DecidingHit("a#0=pass"))
+	assert.Empty(t, DecidingHit(""))
+}
+
+// The page that readers outside rely on names every attribute and every value.
+func TestTrailFormatNamesTheVocabulary(t *testing.T) {
+	page, err := os.ReadFile("../../docs/trail-format.md")
+	require.NoError(t, err)
+	for _, file := range []string{"attributes.go", "policy.go"} {
+		source, err := os.ReadFile(file)
+		require.NoError(t, err)
+		constants := regexp.MustCompile(`(?m)^\t\w+\s+= "([^"]+)"`).FindAllSubmatch(source, -1)
+		require.NotEmpty(t, constants)
+		for _, c := range constants {
+			if value := string(c[1]); !strings.Contains(string(page), "`"+value+"`") {
+				t.Errorf("docs/trail-format.md does not name `%s` of %s: add it to the table", value, file)
+			}
+		}
+	}
+}

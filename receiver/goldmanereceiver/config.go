@@ -1,0 +1,132 @@
+package goldmanereceiver
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gobwas/glob"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/configgrpc"
+	"go.opentelemetry.io/collector/config/configoptional"
+	"go.opentelemetry.io/collector/confmap"
+)
+
+const (
+	defaultEndpoint       = "goldmane.calico-system.svc:7443"
+	defaultWindow         = 15 * time.Second
+	defaultSettleDelay    = 45 * time.Second
+	defaultMaxRecvMsgSize = 256 // MiB; Goldmane sends without a limit, about 440 B a flow
+	defaultListTimeout    = time.Minute
+	defaultCertReload     = time.Minute // certificates are looked at when a connection is made, no oftener than this
+	defaultRetryInitial   = time.Second
+	defaultRetryMax       = 30 * time.Second
+
+	// minKeepalive is the enforcement default of gRPC servers, which Goldmane keeps:
+	// pings that come faster on a quiet connection draw a GOAWAY.
+	minKeepalive     = 5 * time.Minute
+	defaultKeepalive = 6 * time.Minute
+
+	// ringWindows is how far back a List may safely reach: Goldmane keeps 240 windows
+	// of history, and the oldest four can leave the ring while the call is under way.
+	ringWindows = 236
+)
+
+// Config is the receiver's configuration.
+type Config struct {
+	// ClientConfig is how to reach Goldmane.
+	configgrpc.ClientConfig `mapstructure:",squash"`
+
+	// Window is the length of Goldmane's buckets, its AGGREGATION_WINDOW: whole
+	// seconds.
+	Window time.Duration `mapstructure:"window"`
+	// SettleDelay is how long after its start a window is read.
+	SettleDelay time.Duration `mapstructure:"settle_delay"`
+	// MergeReporters makes one record of a flow that both nodes report.
+	MergeReporters bool `mapstructure:"merge_reporters"`
+	// Labels are globs of the endpoint labels to pass on; "*" matches "/" too.
+	Labels []string `mapstructure:"labels"`
+	// MaxRecvMsgSizeMiB bounds Goldmane's answer, in MiB.
+	MaxRecvMsgSizeMiB int `mapstructure:"max_recv_msg_size_mib"`
+	// ListTimeout bounds one call of List.
+	ListTimeout time.Duration `mapstructure:"list_timeout"`
+	// Retry spaces the attempts after a failure.
+	Retry RetryConfig `mapstructure:"retry"`
+
+	// prevent unkeyed literal initialization
+	_ struct{}
+}
+
+// RetryConfig spaces attempts: exponential, with jitter, without an end.
+type RetryConfig struct {
+	InitialInterval time.Duration `mapstructure:"initial_interval"`
+	MaxInterval     time.Duration `mapstructure:"max_interval"`
+
+	// prevent unkeyed literal initialization
+	_ struct{}
+}
+
+var _ confmap.Validator = (*Config)(nil)
+
+func createDefaultConfig() component.Config {
+	client := configgrpc.NewDefaultClientConfig()
+	client.Endpoint = defaultEndpoint
+	client.TLS.ReloadInterval = defaultCertReload
+	keepalive := configgrpc.NewDefaultKeepaliveClientConfig()
+	keepalive.Time = defaultKeepalive
+	client.Keepalive = configoptional.Some(keepalive)
+	return &Config{
+		ClientConfig:      client,
+		Window:            defaultWindow,
+		SettleDelay:       defaultSettleDelay,
+		MergeReporters:    true,
+		Labels:            []string{"*"},
+		MaxRecvMsgSizeMiB: defaultMaxRecvMsgSize,
+		ListTimeout:       defaultListTimeout,
+		Retry:             RetryConfig{InitialInterval: defaultRetryInitial, MaxInterval: defaultRetryMax},
+	}
+}
+
+// Validate implements confmap.Validator. Every error names the key, the value, the
+// rule and the remedy. The embedded ClientConfig is validated by the Collector.
+func (c *Config) Validate() error {
+	var errs []error
+	refuse := func(key string, value any, rule string) {
+		errs = append(errs, fmt.Errorf("'%s' is %v: %s", key, value, rule))
+	}
+	if c.Endpoint == "" {
+		refuse("endpoint", `""`, "must be host:port of Goldmane; in a cluster of the Tigera operator it is "+defaultEndpoint)
+	}
+	if k := c.Keepalive.Get(); k != nil && k.Time < minKeepalive {
+		refuse("keepalive::time", k.Time, fmt.Sprintf("must be at least %v; Goldmane closes connections that ping faster", minKeepalive))
+	}
+	if c.Window < time.Second || c.Window%time.Second != 0 {
+		refuse("window", c.Window, "must be a whole number of seconds, the AGGREGATION_WINDOW of Goldmane; leave it out unless Goldmane's was changed from 15s")
+	} else {
+		// Both bounds scale with the window, as Goldmane's and Felix's times do.
+		if least := c.Window * 32 / 15; c.SettleDelay < least {
+			refuse("settle_delay", c.SettleDelay, fmt.Sprintf("must be at least %v; nodes send a window's flows until about %v after its start", least, c.Window*21/10))
+		}
+		if most := c.Window * ringWindows / 2; c.SettleDelay > most {
+			refuse("settle_delay", c.SettleDelay, fmt.Sprintf("must be at most %v; Goldmane forgets a window %v after its start, and half of that is kept for outages", most, c.Window*ringWindows))
+		}
+	}
+	if c.MaxRecvMsgSizeMiB < 1 || c.MaxRecvMsgSizeMiB > 2047 {
+		refuse("max_recv_msg_size_mib", c.MaxRecvMsgSizeMiB, "must be from 1 to 2047, in MiB; a flow takes about 440 bytes")
+	}
+	if c.ListTimeout <= 0 {
+		refuse("list_timeout", c.ListTimeout, "must be more than 0s; Goldmane took 0.8s for 50,000 flows, 60s leaves room for a busy one")
+	}
+	if c.Retry.InitialInterval <= 0 {
+		refuse("retry::initial_interval", c.Retry.InitialInterval, "must be more than 0s, such as 1s")
+	}
+	if c.Retry.MaxInterval < c.Retry.InitialInterval {
+		refuse("retry::max_interval", c.Retry.MaxInterval, fmt.Sprintf("must be at least 'retry::initial_interval', which is %v", c.Retry.InitialInterval))
+	}
+	for i, label := range c.Labels {
+		if _, err := glob.Compile(label); err != nil {
+			refuse(fmt.Sprintf("labels::%d", i), fmt.Sprintf("%q", label), fmt.Sprintf("must be a glob such as \"app.kubernetes.io/*\": %v", err))
+		}
+	}
+	return errors.Join(errs...)
+}

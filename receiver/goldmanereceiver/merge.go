@@ -1,0 +1,207 @@
+package goldmanereceiver
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+// merged counts flows that became part of another flow's record.
+type merged struct {
+	byReporter, byPolicyOrder int64
+}
+
+// merge makes one flow of those that are one: keys that differ only in what
+// canonical form removes (the order of policies), and, where reporters is true, the
+// two sides' reports of the same traffic. It works in place and returns what is
+// left, in no order that means anything.
+func merge(flows []flowlog.Flow, reporters bool) ([]flowlog.Flow, merged) {
+	var m merged
+	order := groups(flows)
+	out := make([]flowlog.Flow, 0, len(flows))
+	for len(order) > 0 {
+		// One group: all flows between the same two endpoints on one port.
+		n := 1
+		for n < len(order) && order[n].hash == order[0].hash && compareEdges(&flows[order[n].at], &flows[order[0].at]) == 0 {
+			n++
+		}
+		from := len(out)
+		for _, o := range order[:n] {
+			f := &flows[o.at]
+			if last := len(out) - 1; last >= from && compareVerdicts(&out[last], f) == 0 {
+				absorb(&out[last], f)
+				m.byPolicyOrder++
+				continue
+			}
+			out = append(out, *f)
+		}
+		if reporters && len(out)-from > 1 {
+			before := len(out)
+			out = append(out[:from], mergeReporters(out[from:])...)
+			m.byReporter += int64(before - len(out))
+		}
+		order = order[n:]
+	}
+	return out, m
+}
+
+// grouped is a flow's place and the hash of its edge.
+type grouped struct {
+	hash uint64
+	at   int32
+}
+
+// groups orders flows so that those of one edge stand together, and among them
+// those of one key. Hashes come first: comparing fields costs ten times as much.
+func groups(flows []flowlog.Flow) []grouped {
+	order := make([]grouped, len(flows))
+	var buf []byte
+	for i := range flows {
+		f := &flows[i]
+		buf = buf[:0]
+		for _, s := range [...]string{f.Source.Namespace, f.Source.Name, f.Destination.Namespace, f.Destination.Name, f.Transport} {
+			buf = append(append(buf, s...), 0)
+		}
+		buf = append(buf, byte(f.Port), byte(f.Port>>8), byte(f.ICMP), byte(f.ICMP>>8))
+		order[i] = grouped{hash: xxhash.Sum64(buf), at: int32(i)}
+	}
+	slices.SortFunc(order, func(a, b grouped) int {
+		if a.hash != b.hash {
+			return cmp.Compare(a.hash, b.hash)
+		}
+		x, y := &flows[a.at], &flows[b.at]
+		return cmp.Or(compareEdges(x, y), compareVerdicts(x, y))
+	})
+	return order
+}
+
+// compareEdges compares what a flow connects: both ends, port and protocol. The
+// Service is not part of it, because only the source's node sees one.
+func compareEdges(a, b *flowlog.Flow) int {
+	return cmp.Or(
+		cmp.Compare(a.Source.Name, b.Source.Name),
+		cmp.Compare(a.Source.Namespace, b.Source.Namespace),
+		cmp.Compare(a.Source.Type, b.Source.Type),
+		cmp.Compare(a.Destination.Name, b.Destination.Name),
+		cmp.Compare(a.Destination.Namespace, b.Destination.Namespace),
+		cmp.Compare(a.Destination.Type, b.Destination.Type),
+		cmp.Compare(a.Port, b.Port),
+		cmp.Compare(a.ICMP, b.ICMP),
+		cmp.Compare(a.Transport, b.Transport),
+	)
+}
+
+// compareVerdicts compares the rest of a flow's key.
+func compareVerdicts(a, b *flowlog.Flow) int {
+	return cmp.Or(
+		cmp.Compare(a.Reporter, b.Reporter),
+		cmp.Compare(a.Action, b.Action),
+		cmp.Compare(a.Service.Name, b.Service.Name),
+		cmp.Compare(a.Service.Namespace, b.Service.Namespace),
+		cmp.Compare(a.Service.PortName, b.Service.PortName),
+		cmp.Compare(a.Service.Port, b.Service.Port),
+		cmp.Compare(a.Egress, b.Egress),
+		cmp.Compare(a.Ingress, b.Ingress),
+		cmp.Compare(a.EgressPending, b.EgressPending),
+		cmp.Compare(a.IngressPending, b.IngressPending),
+		cmp.Compare(a.End, b.End),
+	)
+}
+
+// absorb adds a flow of the same key to f. Labels are the intersection, as they
+// would have been had Goldmane seen that the keys are one.
+func absorb(f, same *flowlog.Flow) {
+	f.Add(&same.Counters)
+	f.Source.Labels = intersect(f.Source.Labels, same.Source.Labels)
+	f.Destination.Labels = intersect(f.Destination.Labels, same.Destination.Labels)
+}
+
+func intersect(a, b []string) []string {
+	kept := a[:0]
+	for _, label := range a {
+		if slices.Contains(b, label) {
+			kept = append(kept, label)
+		}
+	}
+	return kept
+}
+
+// mergeReporters merges, within one edge, each source's report with the
+// destination's report of the same traffic, in place.
+//
+// One report on either side is the rule. A source may have several (it dialled a
+// Service and the pods, or its policies changed), and where the destination has one,
+// all of them met that verdict. Where the destination has several, reports are
+// paired by weight, and what is left over keeps its own record: nothing is dropped,
+// and nothing is added up that was seen twice.
+func mergeReporters(flows []flowlog.Flow) []flowlog.Flow {
+	var sources, destinations []int
+	for i := range flows {
+		switch {
+		case flows[i].Reporter == flowlog.ReporterDestination:
+			destinations = append(destinations, i)
+		case flows[i].Reporter == flowlog.ReporterSource && flows[i].Action != flowlog.ActionDeny:
+			// What the source denied never reached the destination.
+			sources = append(sources, i)
+		}
+	}
+	if len(sources) == 0 || len(destinations) == 0 {
+		return flows
+	}
+	if len(destinations) > 1 {
+		byWeight := func(a, b int) int {
+			return cmp.Or(-cmp.Compare(weight(&flows[a]), weight(&flows[b])), compareVerdicts(&flows[a], &flows[b]))
+		}
+		slices.SortFunc(sources, byWeight)
+		slices.SortFunc(destinations, byWeight)
+	}
+	gone := make([]bool, len(flows))
+	for i, s := range sources {
+		d := destinations[0]
+		if len(destinations) > 1 {
+			if i >= len(destinations) {
+				break
+			}
+			d = destinations[i]
+		}
+		both(&flows[s], &flows[d])
+		gone[d] = true
+	}
+	kept := flows[:0]
+	for i := range flows {
+		if !gone[i] {
+			kept = append(kept, flows[i])
+		}
+	}
+	return kept
+}
+
+// weight ranks reports of the same edge: the connections first, since one packet
+// more or less differs between the two sides' flushes.
+func weight(f *flowlog.Flow) int64 {
+	return (f.ConnectionsStarted+f.ConnectionsLive)<<32 + f.SourcePackets
+}
+
+// both adds the destination's report to the source's. The counters stay the
+// source's; the outcome is deny if either side denied; each side knows its own
+// labels and policies best.
+func both(f, destination *flowlog.Flow) {
+	f.Reporter = flowlog.ReporterBoth
+	f.DestinationAction = destination.DestinationAction
+	f.Ingress, f.IngressPending = destination.Ingress, destination.IngressPending
+	if destination.Action != flowlog.ActionAllow || destination.Deciding != "" {
+		f.Action, f.Deciding = destination.Action, destination.Deciding
+	}
+	if f.Service == (flowlog.Service{}) {
+		f.Service = destination.Service
+	}
+	if len(destination.Destination.Labels) > 0 {
+		f.Destination.Labels = destination.Destination.Labels
+	}
+	if len(f.Source.Labels) == 0 {
+		f.Source.Labels = destination.Source.Labels
+	}
+}

@@ -1,0 +1,70 @@
+package goldmanereceiver
+
+import (
+	"context"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/goldtrail/goldtrail/receiver/goldmanereceiver/internal/metadata"
+)
+
+// Values of the metrics' attributes; metadata.yaml says what each means.
+const (
+	windowRead       = "read"
+	windowUnreadable = "unreadable"
+	windowLost       = "lost"
+
+	causeUnreachable = "unreachable"
+	causeTLS         = "tls"
+	causeTooLarge    = "too_large"
+	causeTimeout     = "timeout"
+	causeRefused     = "refused"
+)
+
+// counters are the receiver's metrics.
+type counters struct {
+	*metadata.TelemetryBuilder
+}
+
+func newCounters(set component.TelemetrySettings) (counters, error) {
+	builder, err := metadata.NewTelemetryBuilder(set)
+	return counters{builder}, err
+}
+
+func with(key, value string) metric.MeasurementOption {
+	return metric.WithAttributeSet(attribute.NewSet(attribute.String(key, value)))
+}
+
+// add counts n where it is not 0: a series appears when there is something to say.
+func add(ctx context.Context, counter metric.Int64Counter, n int64, key, value string) {
+	if n != 0 {
+		counter.Add(ctx, n, with(key, value))
+	}
+}
+
+func (c counters) window(ctx context.Context, status string, n int64) {
+	add(ctx, c.GoldmaneWindows, n, "status", status)
+}
+
+func (c counters) listFailed(ctx context.Context, cause string) {
+	add(ctx, c.GoldmaneListFailures, 1, "cause", cause)
+}
+
+// converted counts what became of the rows of one window, and starts the
+// converter's own counts anew.
+func (c counters) converted(ctx context.Context, received int, from *converter, m merged) {
+	c.GoldmaneFlowsReceived.Add(ctx, int64(received))
+	add(ctx, c.GoldmaneFlowsMerged, m.byReporter, "by", "reporter")
+	add(ctx, c.GoldmaneFlowsMerged, m.byPolicyOrder, "by", "policy_order")
+	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.noFlow, "reason", "no_flow")
+	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.noKey, "reason", "no_key")
+	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.unfinished, "reason", "unfinished")
+	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.otherWindow, "reason", "other_window")
+	add(ctx, c.GoldmaneFlowsOdd, from.odd.unknownEnums, "reason", "unknown_enum")
+	add(ctx, c.GoldmaneFlowsOdd, from.odd.noPolicies, "reason", "no_policies")
+	add(ctx, c.GoldmaneFlowsOdd, from.odd.nilHits, "reason", "nil_hit")
+	add(ctx, c.GoldmaneFlowsOdd, from.odd.labels, "reason", "label")
+	from.discarded, from.odd = discarded{}, oddities{}
+}
