@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/gobwas/glob"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configgrpc"
 	"go.opentelemetry.io/collector/config/configoptional"
 	"go.opentelemetry.io/collector/confmap"
+
+	"github.com/goldtrail/goldtrail/internal/labelglob"
 )
 
 const (
@@ -124,8 +125,8 @@ func (c *Config) Validate() error {
 		refuse("retry::max_interval", c.Retry.MaxInterval, fmt.Sprintf("must be at least 'retry::initial_interval', which is %v", c.Retry.InitialInterval))
 	}
 	for i, label := range c.Labels {
-		if _, err := glob.Compile(label); err != nil {
-			refuse(fmt.Sprintf("labels::%d", i), fmt.Sprintf("%q", label), fmt.Sprintf("must be a glob such as \"app.kubernetes.io/*\": %v", err))
+		if err := labelglob.Valid(label); err != nil {
+			refuse(fmt.Sprintf("labels[%d]", i), fmt.Sprintf("%q", label), err.Error())
 		}
 	}
 	return errors.Join(errs...)

@@ -75,7 +75,7 @@ func TestValidate(t *testing.T) {
 		"no time for an answer":   {map[string]any{"list_timeout": "0s"}, "'list_timeout' is 0s: must be more than 0s"},
 		"no pause":                {map[string]any{"retry": map[string]any{"initial_interval": "0s"}}, "'retry::initial_interval' is 0s: must be more than 0s, such as 1s"},
 		"pauses that shrink":      {map[string]any{"retry": map[string]any{"max_interval": "10ms"}}, "'retry::max_interval' is 10ms: must be at least 'retry::initial_interval', which is 1s"},
-		"a broken glob":           {map[string]any{"labels": []any{"app", "[a"}}, `'labels::1' is "[a": must be a glob such as "app.kubernetes.io/*"`},
+		"a broken glob":           {map[string]any{"labels": []any{"app", "[a"}}, `'labels[1]' is "[a": must be made of the characters of a label key, '*' and '?'`},
 		"a broken TLS version":    {map[string]any{"tls": map[string]any{"min_version": "0.9"}}, "unsupported TLS version"},
 	} {
 		t.Run(name, func(t *testing.T) {

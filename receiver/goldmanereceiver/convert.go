@@ -3,16 +3,15 @@ package goldmanereceiver
 import (
 	"strings"
 
-	"github.com/gobwas/glob"
-
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 	"github.com/goldtrail/goldtrail/internal/goldmane"
+	"github.com/goldtrail/goldtrail/internal/labelglob"
 )
 
 // converter turns rows of Goldmane's answers into flows of the trail, and counts
 // what it cannot turn. It is not safe for concurrent use.
 type converter struct {
-	labels labelFilter
+	labels labelglob.Filter
 	traces traces
 	odd    oddities
 	// discarded counts rows that say nothing or belong elsewhere.
@@ -25,11 +24,11 @@ type discarded struct {
 }
 
 func newConverter(labels []string) (*converter, error) {
-	filter, err := newLabelFilter(labels)
+	set, err := labelglob.Compile(labels)
 	if err != nil {
 		return nil, err
 	}
-	c := &converter{labels: filter}
+	c := &converter{labels: set.Filter()}
 	c.traces.odd = &c.odd
 	return c, nil
 }
@@ -164,56 +163,9 @@ func (c *converter) keptLabels(labels []string) []string {
 			c.odd.labels++
 			i = len(label)
 		}
-		if c.labels.keeps(label[:i]) {
+		if c.labels.Keeps(label[:i]) {
 			kept = append(kept, label)
 		}
 	}
 	return kept
-}
-
-// labelFilter says which labels are passed on. It is not safe for concurrent use.
-type labelFilter struct {
-	all   bool
-	globs []glob.Glob
-	// known remembers answers; labels of a cluster are few, but the bound holds
-	// whatever comes.
-	known map[string]bool
-}
-
-// labelCacheSize bounds labelFilter's memory of answers.
-const labelCacheSize = 4096
-
-func newLabelFilter(patterns []string) (labelFilter, error) {
-	f := labelFilter{known: map[string]bool{}}
-	for _, pattern := range patterns {
-		if pattern == "*" {
-			f.all = true
-		}
-		g, err := glob.Compile(pattern)
-		if err != nil {
-			return labelFilter{}, err
-		}
-		f.globs = append(f.globs, g)
-	}
-	return f, nil
-}
-
-func (f *labelFilter) keeps(key string) bool {
-	if f.all {
-		return true
-	}
-	keeps, ok := f.known[key]
-	if ok {
-		return keeps
-	}
-	for _, g := range f.globs {
-		if keeps = g.Match(key); keeps {
-			break
-		}
-	}
-	if len(f.known) >= labelCacheSize {
-		clear(f.known)
-	}
-	f.known[strings.Clone(key)] = keeps
-	return keeps
 }

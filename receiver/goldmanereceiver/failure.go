@@ -45,9 +45,10 @@ var tlsHints = []struct{ text, remedy string }{
 
 // classify says what a failed List means.
 func classify(err error, cfg *Config) *failure {
-	f := &failure{err: err, cause: causeRefused, remedy: "Goldmane answered with an error; its log says more"}
+	f := &failure{err: err, cause: causeRefused}
 	switch status.Code(err) {
 	case codes.ResourceExhausted:
+		f.remedy = "Goldmane is out of something; its log says more"
 		if strings.Contains(err.Error(), "larger than max") {
 			f.cause, f.final = causeTooLarge, true
 			f.remedy = fmt.Sprintf("raise 'max_recv_msg_size_mib', which is %d", cfg.MaxRecvMsgSizeMiB)
@@ -64,6 +65,8 @@ func classify(err error, cfg *Config) *failure {
 				break
 			}
 		}
+	default:
+		f.remedy = "Goldmane answered with an error; its log says more"
 	}
 	if errors.Is(err, context.Canceled) || status.Code(err) == codes.Canceled {
 		f.remedy = "the receiver is shutting down"

@@ -71,11 +71,11 @@ func (r *goldmaneReceiver) failed(ctx context.Context, start int64, err *failure
 	if err.final {
 		return // the connection works; list says what is lost
 	}
-	r.set.Logger.Warn("Cannot read flows from Goldmane; will try again", zap.Time("window", time.Unix(start, 0)), zap.Error(err))
 	if !r.disconnected {
 		r.disconnected = true
 		componentstatus.ReportStatus(r.host, componentstatus.NewRecoverableErrorEvent(err))
 	}
+	r.set.Logger.Warn("Cannot read flows from Goldmane; will try again", zap.Time("window", time.Unix(start, 0)), zap.Error(err))
 }
 
 // connected takes back what failed reported.

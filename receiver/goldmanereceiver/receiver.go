@@ -65,7 +65,7 @@ func newReceiver(set receiver.Settings, cfg *Config, next consumer.Logs) (*goldm
 }
 
 // Start begins to read. It does not wait for Goldmane, which may come later.
-func (r *goldmaneReceiver) Start(ctx context.Context, host component.Host) error {
+func (r *goldmaneReceiver) Start(ctx context.Context, host component.Host) error { //nolint:contextcheck // see below
 	conn, err := connect(ctx, r.cfg, host, r.set.TelemetrySettings)
 	if err != nil {
 		return err
@@ -79,13 +79,15 @@ func (r *goldmaneReceiver) Start(ctx context.Context, host component.Host) error
 }
 
 // Shutdown ends the reading and waits for it. A window under way is dropped; it is
-// still in Goldmane's ring. Shutdown after a failed or missing Start does nothing.
+// still in Goldmane's ring. Without a Start that succeeded, or the second time, it
+// does nothing.
 func (r *goldmaneReceiver) Shutdown(context.Context) error {
 	if r.stop == nil {
 		return nil
 	}
 	r.stop()
 	r.done.Wait()
+	r.stop = nil
 	r.count.Shutdown()
 	return r.conn.Close()
 }

@@ -125,8 +125,9 @@ func (t *traces) kind(kind goldmane.PolicyKind) string {
 		return flowlog.KindEndOfTier
 	case goldmane.PolicyKind_ClusterNetworkPolicy:
 		return flowlog.KindClusterNetworkPolicy
+	default:
+		return t.odd.number("kind-", int32(kind))
 	}
-	return t.odd.number("kind-", int32(kind))
 }
 
 // oddities counts what was odd in flows that became records all the same.
@@ -148,8 +149,9 @@ func (o *oddities) action(action goldmane.Action) string {
 		return flowlog.ActionDeny
 	case goldmane.Action_Pass:
 		return flowlog.ActionPass
+	default:
+		return o.number("action-", int32(action))
 	}
-	return o.number("action-", int32(action))
 }
 
 // reporter returns the name of a reporter.
@@ -159,8 +161,9 @@ func (o *oddities) reporter(reporter goldmane.Reporter) string {
 		return flowlog.ReporterSource
 	case goldmane.Reporter_Dst:
 		return flowlog.ReporterDestination
+	default:
+		return o.number("reporter-", int32(reporter))
 	}
-	return o.number("reporter-", int32(reporter))
 }
 
 // endpointType returns the name of an endpoint type.
@@ -174,6 +177,7 @@ func (o *oddities) endpointType(endpoint goldmane.EndpointType) string {
 		return flowlog.TypeNetworkSet
 	case goldmane.EndpointType_Network:
 		return flowlog.TypeNetwork
+	default:
+		return o.number("type-", int32(endpoint))
 	}
-	return o.number("type-", int32(endpoint))
 }

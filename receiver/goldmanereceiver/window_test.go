@@ -56,12 +56,15 @@ func atDestination(f *goldmane.Flow) {
 func denied(f *goldmane.Flow) {
 	f.Key.Action = goldmane.Action_Deny
 	f.Key.Policies = &goldmane.PolicyTrace{EnforcedPolicies: []*goldmane.PolicyHit{
-		{Kind: goldmane.PolicyKind_EndOfTier, Tier: "default", Action: goldmane.Action_Deny, RuleIndex: -1,
-			Trigger: &goldmane.PolicyHit{Kind: goldmane.PolicyKind_NetworkPolicy, Tier: "default", Namespace: "payments", Name: "deny-all"}},
+		{
+			Kind: goldmane.PolicyKind_EndOfTier, Tier: "default", Action: goldmane.Action_Deny, RuleIndex: -1,
+			Trigger: &goldmane.PolicyHit{Kind: goldmane.PolicyKind_NetworkPolicy, Tier: "default", Namespace: "payments", Name: "deny-all"},
+		},
 	}}
 }
 
 func assemble(t testing.TB, mergeReporters bool, rows ...*goldmane.FlowResult) (*window, *converter) {
+	t.Helper()
 	c, err := newConverter([]string{"*"})
 	require.NoError(t, err)
 	return newWindow(windowStart, rows, c, mergeReporters), c
@@ -97,26 +100,31 @@ func TestMergeReporters(t *testing.T) {
 		"both sides":    {[]*goldmane.FlowResult{row(), row(atDestination)}, []string{byBoth}, 1},
 		"the source allows, the destination denies": {
 			[]*goldmane.FlowResult{row(), row(atDestination, denied)},
-			[]string{"deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by " + eot + " both allow/deny conns 3/2/1 sent 10/1000 back 8/800 egress profile:kns.frontend#0=allow ingress " + eot + " pending - -"}, 1,
+			[]string{"deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by " + eot + " both allow/deny conns 3/2/1 sent 10/1000 back 8/800 egress profile:kns.frontend#0=allow ingress " + eot + " pending - -"},
+			1,
 		},
 		"what the source denied does not reach the destination": {
 			[]*goldmane.FlowResult{row(denied), row(atDestination)},
-			[]string{byDest, "deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by " + eot + " src deny/- conns 3/2/1 sent 10/1000 back 8/800 egress " + eot + " ingress - pending - -"}, 0,
+			[]string{byDest, "deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by " + eot + " src deny/- conns 3/2/1 sent 10/1000 back 8/800 egress " + eot + " ingress - pending - -"},
+			0,
 		},
 		"through a Service and past it, one verdict for both": {
 			[]*goldmane.FlowResult{row(), row(direct, fewer), row(atDestination)},
 			[]string{
 				"allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via - by np:default/payments/allow-web#0=allow both allow/allow conns 1/2/0 sent 1/1000 back 8/800 egress profile:kns.frontend#0=allow ingress np:default/payments/allow-web#0=allow pending - -",
 				byBoth,
-			}, 1,
+			},
+			1,
 		},
 		"two verdicts at the destination: the heavier is the pair, nothing is lost": {
 			[]*goldmane.FlowResult{row(), row(atDestination, denied, fewer), row(atDestination)},
-			[]string{byBoth, "deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via - by " + eot + " dst -/deny conns 1/2/0 sent 10/1000 back 1/800 egress - ingress " + eot + " pending - -"}, 1,
+			[]string{byBoth, "deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via - by " + eot + " dst -/deny conns 1/2/0 sent 10/1000 back 1/800 egress - ingress " + eot + " pending - -"},
+			1,
 		},
 		"other ports are other edges": {
 			[]*goldmane.FlowResult{row(), row(atDestination, func(f *goldmane.Flow) { f.Key.DestPort = 8081 })},
-			[]string{bySource, "allow frontend/web-5f7d-* -> payments/api-7d9c-* 8081/tcp via - by np:default/payments/allow-web#0=allow dst -/allow conns 3/2/1 sent 10/1000 back 8/800 egress - ingress np:default/payments/allow-web#0=allow pending - -"}, 0,
+			[]string{bySource, "allow frontend/web-5f7d-* -> payments/api-7d9c-* 8081/tcp via - by np:default/payments/allow-web#0=allow dst -/allow conns 3/2/1 sent 10/1000 back 8/800 egress - ingress np:default/payments/allow-web#0=allow pending - -"},
+			0,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -259,6 +267,7 @@ func rows(seed uint64) []*goldmane.FlowResult {
 }
 
 func marshal(t *testing.T, w *window) []byte {
+	t.Helper()
 	var m plog.ProtoMarshaler
 	b, err := m.MarshalLogs(w.logs(0, len(w.records)))
 	require.NoError(t, err)

@@ -67,56 +67,56 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.meter = Meter(settings)
 	var err, errs error
 	builder.GoldmaneFlowsDiscarded, err = builder.meter.Int64Counter(
-		"otelcol_goldmane_flows_discarded",
+		"goldtrail_goldmane_flows_discarded",
 		metric.WithDescription("Rows in Goldmane's answers that became no record. [Development]"),
 		metric.WithUnit("{flow}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.GoldmaneFlowsMerged, err = builder.meter.Int64Counter(
-		"otelcol_goldmane_flows_merged",
+		"goldtrail_goldmane_flows_merged",
 		metric.WithDescription("Flows that became part of another flow's record. [Development]"),
 		metric.WithUnit("{flow}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.GoldmaneFlowsOdd, err = builder.meter.Int64Counter(
-		"otelcol_goldmane_flows_odd",
+		"goldtrail_goldmane_flows_odd",
 		metric.WithDescription("Oddities in flows that were recorded all the same. [Development]"),
 		metric.WithUnit("{oddity}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.GoldmaneFlowsReceived, err = builder.meter.Int64Counter(
-		"otelcol_goldmane_flows_received",
+		"goldtrail_goldmane_flows_received",
 		metric.WithDescription("Flows in Goldmane's answers. [Development]"),
 		metric.WithUnit("{flow}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.GoldmaneListDuration, err = builder.meter.Float64Histogram(
-		"otelcol_goldmane_list_duration",
+		"goldtrail_goldmane_list_duration",
 		metric.WithDescription("How long a successful call of List took, receiving included. [Development]"),
 		metric.WithUnit("s"),
 		metric.WithExplicitBucketBoundaries([]float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}...),
 	)
 	errs = errors.Join(errs, err)
 	builder.GoldmaneListFailures, err = builder.meter.Int64Counter(
-		"otelcol_goldmane_list_failures",
+		"goldtrail_goldmane_list_failures",
 		metric.WithDescription("Calls of List that failed. [Development]"),
 		metric.WithUnit("{call}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.GoldmaneRecordsEmitted, err = builder.meter.Int64Counter(
-		"otelcol_goldmane_records_emitted",
+		"goldtrail_goldmane_records_emitted",
 		metric.WithDescription("Records that the pipeline has taken. [Development]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.GoldmaneRecordsRejected, err = builder.meter.Int64Counter(
-		"otelcol_goldmane_records_rejected",
+		"goldtrail_goldmane_records_rejected",
 		metric.WithDescription("Records that the pipeline rejected for good. They are not in the trail. [Development]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.GoldmaneWindows, err = builder.meter.Int64Counter(
-		"otelcol_goldmane_windows",
+		"goldtrail_goldmane_windows",
 		metric.WithDescription("Windows, by what became of them. [Development]"),
 		metric.WithUnit("{window}"),
 	)

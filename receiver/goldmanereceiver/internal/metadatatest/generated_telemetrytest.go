@@ -23,7 +23,7 @@ func NewSettings(tt *componenttest.Telemetry) receiver.Settings {
 
 func AssertEqualGoldmaneFlowsDiscarded(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "otelcol_goldmane_flows_discarded",
+		Name:        "goldtrail_goldmane_flows_discarded",
 		Description: "Rows in Goldmane's answers that became no record. [Development]",
 		Unit:        "{flow}",
 		Data: metricdata.Sum[int64]{
@@ -32,14 +32,14 @@ func AssertEqualGoldmaneFlowsDiscarded(t *testing.T, tt *componenttest.Telemetry
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("otelcol_goldmane_flows_discarded")
+	got, err := tt.GetMetric("goldtrail_goldmane_flows_discarded")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
 func AssertEqualGoldmaneFlowsMerged(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "otelcol_goldmane_flows_merged",
+		Name:        "goldtrail_goldmane_flows_merged",
 		Description: "Flows that became part of another flow's record. [Development]",
 		Unit:        "{flow}",
 		Data: metricdata.Sum[int64]{
@@ -48,14 +48,14 @@ func AssertEqualGoldmaneFlowsMerged(t *testing.T, tt *componenttest.Telemetry, d
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("otelcol_goldmane_flows_merged")
+	got, err := tt.GetMetric("goldtrail_goldmane_flows_merged")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
 func AssertEqualGoldmaneFlowsOdd(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "otelcol_goldmane_flows_odd",
+		Name:        "goldtrail_goldmane_flows_odd",
 		Description: "Oddities in flows that were recorded all the same. [Development]",
 		Unit:        "{oddity}",
 		Data: metricdata.Sum[int64]{
@@ -64,14 +64,14 @@ func AssertEqualGoldmaneFlowsOdd(t *testing.T, tt *componenttest.Telemetry, dps 
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("otelcol_goldmane_flows_odd")
+	got, err := tt.GetMetric("goldtrail_goldmane_flows_odd")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
 func AssertEqualGoldmaneFlowsReceived(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "otelcol_goldmane_flows_received",
+		Name:        "goldtrail_goldmane_flows_received",
 		Description: "Flows in Goldmane's answers. [Development]",
 		Unit:        "{flow}",
 		Data: metricdata.Sum[int64]{
@@ -80,14 +80,14 @@ func AssertEqualGoldmaneFlowsReceived(t *testing.T, tt *componenttest.Telemetry,
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("otelcol_goldmane_flows_received")
+	got, err := tt.GetMetric("goldtrail_goldmane_flows_received")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
 func AssertEqualGoldmaneListDuration(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.HistogramDataPoint[float64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "otelcol_goldmane_list_duration",
+		Name:        "goldtrail_goldmane_list_duration",
 		Description: "How long a successful call of List took, receiving included. [Development]",
 		Unit:        "s",
 		Data: metricdata.Histogram[float64]{
@@ -95,14 +95,14 @@ func AssertEqualGoldmaneListDuration(t *testing.T, tt *componenttest.Telemetry, 
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("otelcol_goldmane_list_duration")
+	got, err := tt.GetMetric("goldtrail_goldmane_list_duration")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
 func AssertEqualGoldmaneListFailures(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "otelcol_goldmane_list_failures",
+		Name:        "goldtrail_goldmane_list_failures",
 		Description: "Calls of List that failed. [Development]",
 		Unit:        "{call}",
 		Data: metricdata.Sum[int64]{
@@ -111,14 +111,14 @@ func AssertEqualGoldmaneListFailures(t *testing.T, tt *componenttest.Telemetry, 
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("otelcol_goldmane_list_failures")
+	got, err := tt.GetMetric("goldtrail_goldmane_list_failures")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
 func AssertEqualGoldmaneRecordsEmitted(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "otelcol_goldmane_records_emitted",
+		Name:        "goldtrail_goldmane_records_emitted",
 		Description: "Records that the pipeline has taken. [Development]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
@@ -127,14 +127,14 @@ func AssertEqualGoldmaneRecordsEmitted(t *testing.T, tt *componenttest.Telemetry
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("otelcol_goldmane_records_emitted")
+	got, err := tt.GetMetric("goldtrail_goldmane_records_emitted")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
 func AssertEqualGoldmaneRecordsRejected(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "otelcol_goldmane_records_rejected",
+		Name:        "goldtrail_goldmane_records_rejected",
 		Description: "Records that the pipeline rejected for good. They are not in the trail. [Development]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
@@ -143,14 +143,14 @@ func AssertEqualGoldmaneRecordsRejected(t *testing.T, tt *componenttest.Telemetr
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("otelcol_goldmane_records_rejected")
+	got, err := tt.GetMetric("goldtrail_goldmane_records_rejected")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
 func AssertEqualGoldmaneWindows(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "otelcol_goldmane_windows",
+		Name:        "goldtrail_goldmane_windows",
 		Description: "Windows, by what became of them. [Development]",
 		Unit:        "{window}",
 		Data: metricdata.Sum[int64]{
@@ -159,7 +159,7 @@ func AssertEqualGoldmaneWindows(t *testing.T, tt *componenttest.Telemetry, dps [
 			DataPoints:  dps,
 		},
 	}
-	got, err := tt.GetMetric("otelcol_goldmane_windows")
+	got, err := tt.GetMetric("goldtrail_goldmane_windows")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
