@@ -40,9 +40,11 @@ type Endpoint struct {
 	Type      string // one of the Type values
 	Namespace string
 	Name      string
-	// Labels are "key=value" pairs as Goldmane sends them.
-	Labels []string
+	Labels    []Label
 }
+
+// Label is one label of an endpoint.
+type Label struct{ Key, Value string }
 
 // Service is the Kubernetes Service that the source dialled.
 type Service struct {

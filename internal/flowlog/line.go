@@ -34,7 +34,7 @@ func (f *Flow) AppendLine(b []byte) (line []byte, key uint64) {
 	b = append(b, ' ')
 	b = f.appendPort(b)
 	b = append(b, '/')
-	b = appendToken(b, f.Transport, "/")
+	b = appendToken(b, f.Transport, escapeSlash)
 	b = append(b, " via "...)
 	b = appendService(b, &f.Service)
 	b = append(b, " by "...)
@@ -160,8 +160,8 @@ const (
 func appendEndpoint(b []byte, e *Endpoint) []byte {
 	switch e.Type {
 	case TypeWorkload:
-		b = append(appendToken(b, e.Namespace, "/:"), '/')
-		return appendToken(b, e.Name, "")
+		b = append(appendToken(b, e.Namespace, escapeSlash|escapeColon), '/')
+		return appendToken(b, e.Name, 0)
 	case TypeNetwork:
 		if e.Namespace == "" && e.Name == NetworkPublic {
 			return append(b, internet...)
@@ -170,11 +170,11 @@ func appendEndpoint(b []byte, e *Endpoint) []byte {
 			return append(b, private...)
 		}
 	}
-	b = append(appendToken(b, e.Type, "/:"), ':')
+	b = append(appendToken(b, e.Type, escapeSlash|escapeColon), ':')
 	if e.Namespace != "" || strings.IndexByte(e.Name, '/') >= 0 {
-		b = append(appendToken(b, e.Namespace, "/"), '/')
+		b = append(appendToken(b, e.Namespace, escapeSlash), '/')
 	}
-	return appendToken(b, e.Name, "")
+	return appendToken(b, e.Name, 0)
 }
 
 func parseEndpoint(s string, e *Endpoint) (err error) {
@@ -255,9 +255,9 @@ func appendService(b []byte, s *Service) []byte {
 	if *s == (Service{}) {
 		return append(b, empty...)
 	}
-	b = append(appendToken(b, s.Namespace, "/:"), '/')
-	b = append(appendToken(b, s.Name, ":"), ':')
-	b = append(appendToken(b, s.PortName, ":"), ':')
+	b = append(appendToken(b, s.Namespace, escapeSlash|escapeColon), '/')
+	b = append(appendToken(b, s.Name, escapeColon), ':')
+	b = append(appendToken(b, s.PortName, escapeColon), ':')
 	return strconv.AppendInt(b, s.Port, 10)
 }
 

@@ -11,7 +11,7 @@ import (
 
 func denied() Flow {
 	return Flow{
-		Source:            Endpoint{Type: TypeWorkload, Namespace: "payments", Name: "api-7d9c-*", Labels: []string{"app=api"}},
+		Source:            Endpoint{Type: TypeWorkload, Namespace: "payments", Name: "api-7d9c-*", Labels: []Label{{"app", "api"}}},
 		Destination:       Endpoint{Type: TypeWorkload, Namespace: "monitoring", Name: "grafana-*"},
 		Transport:         "tcp",
 		Port:              3000,

@@ -18,7 +18,7 @@ type Hit struct {
 }
 
 // hitSeparators may not stand in a part of a hit.
-const hitSeparators = "/:#="
+const hitSeparators = escapeSlash | escapeColon | escapeHit
 
 // AppendHit appends h as kind:tier/namespace/name#rule=action. The parts that a
 // policy does not have are left out, with their separators.

@@ -1,7 +1,6 @@
 package flowlog
 
 import (
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -91,16 +90,13 @@ func putStr(m pcommon.Map, key, value string) {
 	}
 }
 
-// putLabels writes "key=value" pairs as a map. A label without "=" becomes a key
-// with an empty value: Kubernetes has such values, and nothing is lost.
-func putLabels(m pcommon.Map, key string, labels []string) {
+func putLabels(m pcommon.Map, key string, labels []Label) {
 	if len(labels) == 0 {
 		return
 	}
 	to := m.PutEmptyMap(key)
 	to.EnsureCapacity(len(labels))
-	for _, label := range labels {
-		k, v, _ := strings.Cut(label, "=")
-		to.PutStr(k, v)
+	for i := range labels {
+		to.PutStr(labels[i].Key, labels[i].Value)
 	}
 }

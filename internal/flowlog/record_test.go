@@ -14,7 +14,7 @@ import (
 
 func TestWriteTo(t *testing.T) {
 	f := denied()
-	f.Source.Labels = []string{"app=api", "odd", "url=a=b"}
+	f.Source.Labels = []Label{{"app", "api"}, {"odd", ""}, {"url", "a=b"}}
 	line, key := f.AppendLine(nil)
 	lr := plog.NewLogRecord()
 	f.WriteTo(lr, string(line), key)

@@ -15,25 +15,45 @@ const empty = "-"
 
 const hexDigits = "0123456789ABCDEF"
 
-// needsEscape reports whether a token must not hold c as it is. also lists the
-// separators of the field that the token stands in.
-func needsEscape(c byte, also string) bool {
-	return c <= ' ' || c == 0x7f || c == '%' || c == ',' || strings.IndexByte(also, c) >= 0
-}
+// escapes is a set of characters that a token must not hold as they are.
+type escapes uint8
 
-// appendToken appends s to b with blanks, control characters, commas, percent
-// signs and the characters in also written as %XX, and "-" for an empty s.
-func appendToken(b []byte, s, also string) []byte {
+const (
+	escapeAlways escapes = 1 << iota // blanks, control characters, commas, percent signs
+	escapeSlash
+	escapeColon
+	escapeHit // # and =
+)
+
+// escaped says of every character which sets it is in. A table, because the hot path
+// asks for every character of every name.
+var escaped = func() (sets [256]escapes) {
+	for c := range 0x21 {
+		sets[c] = escapeAlways
+	}
+	for c, set := range map[byte]escapes{
+		0x7f: escapeAlways, '%': escapeAlways, ',': escapeAlways,
+		'/': escapeSlash, ':': escapeColon, '#': escapeHit, '=': escapeHit,
+	} {
+		sets[c] = set
+	}
+	return sets
+}()
+
+// appendToken appends s to b with the characters of escapeAlways and also written as
+// %XX, and "-" for an empty s.
+func appendToken(b []byte, s string, also escapes) []byte {
+	also |= escapeAlways
 	if s == "" {
 		return append(b, empty...)
 	}
 	for i := 0; i < len(s); i++ {
-		if !needsEscape(s[i], also) {
+		if escaped[s[i]]&also == 0 {
 			continue
 		}
 		b = append(b, s[:i]...)
 		for ; i < len(s); i++ {
-			if c := s[i]; needsEscape(c, also) {
+			if c := s[i]; escaped[c]&also != 0 {
 				b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
 			} else {
 				b = append(b, c)

@@ -1,6 +1,7 @@
 package goldmanereceiver
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
@@ -34,22 +35,18 @@ func newConverter(labels []string) (*converter, error) {
 }
 
 // convert fills f from one row of the answer for the window that starts at start,
-// and reports whether there was a flow of that window in it. It keeps parts of the
-// row, and may reorder them.
-func (c *converter) convert(row *goldmane.FlowResult, start int64, f *flowlog.Flow) bool {
-	flow := row.GetFlow()
-	if flow == nil {
+// and reports whether there was a flow of that window in it. It reorders the row's
+// labels.
+func (c *converter) convert(row *wireFlow, start int64, f *flowlog.Flow) bool {
+	switch {
+	case !row.hasFlow:
 		c.discarded.noFlow++
 		return false
-	}
-	key := flow.Key
-	if key == nil {
+	case !row.hasKey:
 		c.discarded.noKey++
 		return false
-	}
-	switch flow.StartTime {
-	case start:
-	case 0:
+	case row.start == start:
+	case row.start == 0:
 		// Goldmane answers a key whose window had not ended with an empty row.
 		c.discarded.unfinished++
 		return false
@@ -57,78 +54,59 @@ func (c *converter) convert(row *goldmane.FlowResult, start int64, f *flowlog.Fl
 		c.discarded.otherWindow++
 		return false
 	}
-	*f = flowlog.Flow{
-		Source: flowlog.Endpoint{
-			Type:      c.odd.endpointType(key.SourceType),
-			Namespace: normal(key.SourceNamespace),
-			Name:      normal(key.SourceName),
-			Labels:    c.keptLabels(flow.SourceLabels),
-		},
-		Destination: flowlog.Endpoint{
-			Type:      c.odd.endpointType(key.DestType),
-			Namespace: normal(key.DestNamespace),
-			Name:      normal(key.DestName),
-			Labels:    c.keptLabels(flow.DestLabels),
-		},
-		Transport: strings.ToLower(normal(key.Proto)),
-		Port:      key.DestPort,
-		Service: flowlog.Service{
-			Namespace: normal(key.DestServiceNamespace),
-			Name:      normal(key.DestServiceName),
-			PortName:  normal(key.DestServicePortName),
-			Port:      key.DestServicePort,
-		},
-		Start: flow.StartTime,
-		End:   flow.EndTime,
-	}
+	c.odd.badText += row.badText
+	c.odd.labels += row.badLabels
+	f.Source.Type = c.odd.endpointType(row.sourceType)
+	f.Source.Namespace = normal(row.sourceNamespace)
+	f.Source.Name = normal(row.sourceName)
+	f.Source.Labels = c.keptLabels(row.sourceLabels)
+	f.Destination.Type = c.odd.endpointType(row.destType)
+	f.Destination.Namespace = normal(row.destNamespace)
+	f.Destination.Name = normal(row.destName)
+	f.Destination.Labels = c.keptLabels(row.destLabels)
 	splitNetworkSet(&f.Source)
 	splitNetworkSet(&f.Destination)
-	if f.Transport == "icmp" {
-		f.SetICMP(f.Port)
-		f.Port = 0
+	f.Service.Namespace = normal(row.service.namespace)
+	f.Service.Name = normal(row.service.name)
+	f.Service.PortName = normal(row.service.portName)
+	f.Service.Port = row.servicePort
+	f.Start, f.End = row.start, row.end
+	if f.Transport = strings.ToLower(normal(row.proto)); f.Transport == "icmp" {
+		f.SetICMP(row.destPort)
+	} else {
+		f.Port = row.destPort
 	}
-	c.verdict(key, f)
-	count(flow, f)
+	c.verdict(row, f)
+	count(row, f)
 	return true
 }
 
 // verdict fills in who reported the flow, what it saw, and which policies said so.
-func (c *converter) verdict(key *goldmane.FlowKey, f *flowlog.Flow) {
-	f.Action = c.odd.action(key.Action)
-	f.Reporter = c.odd.reporter(key.Reporter)
-	var enforced, pending string
-	if key.Policies == nil {
+func (c *converter) verdict(row *wireFlow, f *flowlog.Flow) {
+	f.Action = c.odd.action(row.action)
+	f.Reporter = c.odd.reporter(row.reporter)
+	if !row.hasPolicies {
 		c.odd.noPolicies++
-	} else {
-		enforced = c.traces.render(key.Policies.EnforcedPolicies)
-		if pending = c.traces.render(key.Policies.PendingPolicies); pending == enforced {
-			pending = ""
-		}
 	}
-	f.Deciding = flowlog.DecidingHit(enforced)
-	if key.Reporter == goldmane.Reporter_Dst {
-		f.DestinationAction, f.Ingress, f.IngressPending = f.Action, enforced, pending
+	t := c.traces.of(row.policies)
+	f.Deciding = t.deciding
+	if row.reporter == goldmane.Reporter_Dst {
+		f.DestinationAction, f.Ingress, f.IngressPending = f.Action, t.enforced, t.pending
 	} else {
-		f.SourceAction, f.Egress, f.EgressPending = f.Action, enforced, pending
+		f.SourceAction, f.Egress, f.EgressPending = f.Action, t.enforced, t.pending
 	}
 }
 
 // count turns Goldmane's in and out, which are the reporter's, into the directions
 // of the flow.
-func count(from *goldmane.Flow, f *flowlog.Flow) {
-	f.Counters = flowlog.Counters{
-		SourcePackets:        from.PacketsOut,
-		SourceBytes:          from.BytesOut,
-		DestinationPackets:   from.PacketsIn,
-		DestinationBytes:     from.BytesIn,
-		ConnectionsStarted:   from.NumConnectionsStarted,
-		ConnectionsCompleted: from.NumConnectionsCompleted,
-		ConnectionsLive:      from.NumConnectionsLive,
-	}
-	if f.Reporter == flowlog.ReporterDestination {
+func count(row *wireFlow, f *flowlog.Flow) {
+	f.SourcePackets, f.SourceBytes = row.packetsOut, row.bytesOut
+	f.DestinationPackets, f.DestinationBytes = row.packetsIn, row.bytesIn
+	if row.reporter == goldmane.Reporter_Dst {
 		f.SourcePackets, f.DestinationPackets = f.DestinationPackets, f.SourcePackets
 		f.SourceBytes, f.DestinationBytes = f.DestinationBytes, f.SourceBytes
 	}
+	f.ConnectionsStarted, f.ConnectionsCompleted, f.ConnectionsLive = row.started, row.completed, row.alive
 }
 
 // normal returns s, or "" for Calico's sign for nothing.
@@ -152,20 +130,9 @@ func splitNetworkSet(e *flowlog.Endpoint) {
 }
 
 // keptLabels leaves in labels, in place, those that are passed on.
-func (c *converter) keptLabels(labels []string) []string {
-	kept := labels[:0]
-	for _, label := range labels {
-		i := strings.IndexByte(label, '=')
-		if i < 0 {
-			if label == "" {
-				continue // Goldmane's empty intersection, once split
-			}
-			c.odd.labels++
-			i = len(label)
-		}
-		if c.labels.Keeps(label[:i]) {
-			kept = append(kept, label)
-		}
+func (c *converter) keptLabels(labels []flowlog.Label) []flowlog.Label {
+	if c.labels.All() {
+		return labels
 	}
-	return kept
+	return slices.DeleteFunc(labels, func(l flowlog.Label) bool { return !c.labels.Keeps(l.Key) })
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/goldtrail/goldtrail/internal/goldmane"
 )
@@ -16,32 +17,32 @@ import (
 const maxRefusals = 5
 
 // list reads the window that starts at start, in seconds, and goes on trying until
-// it has it, or it cannot be had, or ctx ends. The third result says what became of
-// the window where rows is not to be used.
-func (r *goldmaneReceiver) list(ctx context.Context, start int64) (rows []*goldmane.FlowResult, became string, ok bool) {
+// it has it, or it cannot be had, or ctx ends. It returns no window, then, and what
+// became of it.
+func (r *goldmaneReceiver) list(ctx context.Context, start int64) (w *window, became string) {
 	pause := r.newBackOff()
 	for refusals := 0; ; {
-		rows, err := r.listOnce(ctx, start)
+		w, err := r.listOnce(ctx, start)
 		if err == nil {
 			r.connected()
-			return rows, windowRead, true
+			return w, windowRead
 		}
 		if ctx.Err() != nil {
-			return nil, windowLost, false
+			return nil, windowLost
 		}
-		if err.cause == causeRefused {
+		if err.cause == causeRefused || err.cause == causeGarbled {
 			refusals++
 		}
 		r.failed(ctx, start, err)
 		switch {
 		case err.final, refusals >= maxRefusals:
 			r.set.Logger.Error("A window's flows cannot be read; they are not in the trail", zap.Time("window", time.Unix(start, 0)), zap.Error(err))
-			return nil, windowUnreadable, false
+			return nil, windowUnreadable
 		case start < r.oldest():
-			return nil, windowLost, false
+			return nil, windowLost
 		}
 		if !r.sleep(ctx, pause.NextBackOff()) {
-			return nil, windowLost, false
+			return nil, windowLost
 		}
 	}
 }
@@ -49,19 +50,22 @@ func (r *goldmaneReceiver) list(ctx context.Context, start int64) (rows []*goldm
 // listOnce asks for exactly one window. Both bounds are multiples of the window: an
 // unaligned start would lose the window that it falls into. There is no page size,
 // because pages over Goldmane's default order overlap and miss.
-func (r *goldmaneReceiver) listOnce(ctx context.Context, start int64) ([]*goldmane.FlowResult, *failure) {
+func (r *goldmaneReceiver) listOnce(ctx context.Context, start int64) (*window, *failure) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.ListTimeout)
 	defer cancel()
 	began := r.clock.Now()
-	answer, err := r.flows.List(ctx, &goldmane.FlowListRequest{
-		StartTimeGte: start,
-		StartTimeLt:  start + r.windowSeconds(),
-	})
-	if err != nil {
+	request := &goldmane.FlowListRequest{StartTimeGte: start, StartTimeLt: start + r.windowSeconds()}
+	var a answer
+	if err := r.conn.Invoke(ctx, goldmane.Flows_List_FullMethodName, request, &a, grpc.ForceCodecV2(r.codec)); err != nil {
 		return nil, classify(err, r.cfg)
 	}
 	r.count.GoldmaneListDuration.Record(ctx, r.clock.Since(began).Seconds())
-	return answer.GetFlows(), nil
+	w, err := newWindow(start, a, r.convert, r.cfg.MergeReporters)
+	if err != nil {
+		return nil, &failure{err: err, cause: causeGarbled, remedy: "is 'endpoint' Goldmane?"}
+	}
+	r.count.converted(ctx, w, r.convert)
+	return w, nil
 }
 
 // failed makes a failure seen: in the counter, in the log, and, once for a run of

@@ -16,36 +16,37 @@ type merged struct {
 
 // merge makes one flow of those that are one: keys that differ only in what
 // canonical form removes (the order of policies), and, where reporters is true, the
-// two sides' reports of the same traffic. It works in place and returns what is
-// left, in no order that means anything.
-func merge(flows []flowlog.Flow, reporters bool) ([]flowlog.Flow, merged) {
+// two sides' reports of the same traffic. It works in place, since a flow is half a
+// kilobyte, and returns the indices of the flows that are left, in no order that
+// means anything.
+func merge(flows []flowlog.Flow, reporters bool) ([]int32, merged) {
 	var m merged
 	order := groups(flows)
-	out := make([]flowlog.Flow, 0, len(flows))
+	left := make([]int32, 0, len(flows))
 	for len(order) > 0 {
 		// One group: all flows between the same two endpoints on one port.
 		n := 1
 		for n < len(order) && order[n].hash == order[0].hash && compareEdges(&flows[order[n].at], &flows[order[0].at]) == 0 {
 			n++
 		}
-		from := len(out)
+		from := len(left)
 		for _, o := range order[:n] {
 			f := &flows[o.at]
-			if last := len(out) - 1; last >= from && compareVerdicts(&out[last], f) == 0 {
-				absorb(&out[last], f)
+			if last := len(left) - 1; last >= from && compareVerdicts(&flows[left[last]], f) == 0 {
+				absorb(&flows[left[last]], f)
 				m.byPolicyOrder++
 				continue
 			}
-			out = append(out, *f)
+			left = append(left, o.at)
 		}
-		if reporters && len(out)-from > 1 {
-			before := len(out)
-			out = append(out[:from], mergeReporters(out[from:])...)
-			m.byReporter += int64(before - len(out))
+		if reporters && len(left)-from > 1 {
+			before := len(left)
+			left = append(left[:from], mergeReporters(flows, left[from:])...)
+			m.byReporter += int64(before - len(left))
 		}
 		order = order[n:]
 	}
-	return out, m
+	return left, m
 }
 
 // grouped is a flow's place and the hash of its edge.
@@ -119,14 +120,8 @@ func absorb(f, same *flowlog.Flow) {
 	f.Destination.Labels = intersect(f.Destination.Labels, same.Destination.Labels)
 }
 
-func intersect(a, b []string) []string {
-	kept := a[:0]
-	for _, label := range a {
-		if slices.Contains(b, label) {
-			kept = append(kept, label)
-		}
-	}
-	return kept
+func intersect(a, b []flowlog.Label) []flowlog.Label {
+	return slices.DeleteFunc(a, func(l flowlog.Label) bool { return !slices.Contains(b, l) })
 }
 
 // mergeReporters merges, within one edge, each source's report with the
@@ -137,9 +132,9 @@ func intersect(a, b []string) []string {
 // all of them met that verdict. Where the destination has several, reports are
 // paired by weight, and what is left over keeps its own record: nothing is dropped,
 // and nothing is added up that was seen twice.
-func mergeReporters(flows []flowlog.Flow) []flowlog.Flow {
-	var sources, destinations []int
-	for i := range flows {
+func mergeReporters(flows []flowlog.Flow, group []int32) []int32 {
+	var sources, destinations []int32
+	for _, i := range group {
 		switch {
 		case flows[i].Reporter == flowlog.ReporterDestination:
 			destinations = append(destinations, i)
@@ -149,34 +144,23 @@ func mergeReporters(flows []flowlog.Flow) []flowlog.Flow {
 		}
 	}
 	if len(sources) == 0 || len(destinations) == 0 {
-		return flows
+		return group
 	}
 	if len(destinations) > 1 {
-		byWeight := func(a, b int) int {
+		byWeight := func(a, b int32) int {
 			return cmp.Or(-cmp.Compare(weight(&flows[a]), weight(&flows[b])), compareVerdicts(&flows[a], &flows[b]))
 		}
 		slices.SortFunc(sources, byWeight)
 		slices.SortFunc(destinations, byWeight)
+		sources = sources[:min(len(sources), len(destinations))]
 	}
-	gone := make([]bool, len(flows))
+	paired := 0
 	for i, s := range sources {
-		d := destinations[0]
-		if len(destinations) > 1 {
-			if i >= len(destinations) {
-				break
-			}
-			d = destinations[i]
-		}
-		both(&flows[s], &flows[d])
-		gone[d] = true
+		paired = min(i, len(destinations)-1)
+		both(&flows[s], &flows[destinations[paired]])
 	}
-	kept := flows[:0]
-	for i := range flows {
-		if !gone[i] {
-			kept = append(kept, flows[i])
-		}
-	}
-	return kept
+	gone := destinations[:paired+1]
+	return slices.DeleteFunc(group, func(i int32) bool { return slices.Contains(gone, i) })
 }
 
 // weight ranks reports of the same edge: the connections first, since one packet

@@ -12,8 +12,6 @@ import (
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
-
-	"github.com/goldtrail/goldtrail/internal/goldmane"
 )
 
 // goldmaneReceiver reads one Goldmane. One goroutine does all of its work, so that
@@ -28,7 +26,7 @@ type goldmaneReceiver struct {
 
 	host    component.Host
 	conn    *grpc.ClientConn
-	flows   goldmane.FlowsClient
+	codec   answerCodec
 	convert *converter
 	// disconnected is true from a failed List to the next that succeeds.
 	disconnected bool
@@ -60,7 +58,7 @@ func newReceiver(set receiver.Settings, cfg *Config, next consumer.Logs) (*goldm
 	}
 	return &goldmaneReceiver{
 		cfg: cfg, set: set, next: next, obs: obs, count: count, convert: convert,
-		clock: clockwork.NewRealClock(),
+		codec: newAnswerCodec(), clock: clockwork.NewRealClock(),
 	}, nil
 }
 
@@ -70,7 +68,7 @@ func (r *goldmaneReceiver) Start(ctx context.Context, host component.Host) error
 	if err != nil {
 		return err
 	}
-	r.host, r.conn, r.flows = host, conn, goldmane.NewFlowsClient(conn)
+	r.host, r.conn = host, conn
 	// The work outlives Start's context, by the Collector's contract.
 	background, stop := context.WithCancel(context.Background())
 	r.stop = stop
@@ -108,17 +106,12 @@ func (r *goldmaneReceiver) run(ctx context.Context) {
 
 // readWindow takes one window through. It returns false when ctx has ended.
 func (r *goldmaneReceiver) readWindow(ctx context.Context, start int64) bool {
-	rows, became, ok := r.list(ctx, start)
+	w, became := r.list(ctx, start)
 	if ctx.Err() != nil {
 		return false
 	}
 	r.count.window(ctx, became, 1)
-	if !ok {
-		return true
-	}
-	w := newWindow(start, rows, r.convert, r.cfg.MergeReporters)
-	r.count.converted(ctx, len(rows), r.convert, w.merged)
-	return r.deliver(ctx, w)
+	return w == nil || r.deliver(ctx, w)
 }
 
 // skipLost returns start, or the oldest window that Goldmane still has where start

@@ -332,9 +332,9 @@ func TestWindowsThatLeftTheRingAreCounted(t *testing.T) {
 	), ignore)
 }
 
-// answer intercepts List with what f makes of it, for the window before the last
+// tamper intercepts List with what f makes of it, for the window before the last
 // four; other windows pass.
-func answer(f func(*goldmane.FlowListResult) (*goldmane.FlowListResult, error)) grpc.UnaryServerInterceptor {
+func tamper(f func(*goldmane.FlowListResult) (*goldmane.FlowListResult, error)) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		got, err := handler(ctx, req)
 		if req.(*goldmane.FlowListRequest).StartTimeGte != windowStart-60 || err != nil {
@@ -345,7 +345,7 @@ func answer(f func(*goldmane.FlowListResult) (*goldmane.FlowListResult, error)) 
 }
 
 func TestAnAnswerOverTheLimit(t *testing.T) {
-	r := newRig(t, nil, answer(func(a *goldmane.FlowListResult) (*goldmane.FlowListResult, error) {
+	r := newRig(t, nil, tamper(func(a *goldmane.FlowListResult) (*goldmane.FlowListResult, error) {
 		a.Flows[0].Flow.SourceLabels = []string{strings.Repeat("x", 1<<20)}
 		return a, nil
 	}))
@@ -363,7 +363,7 @@ func TestAnAnswerOverTheLimit(t *testing.T) {
 }
 
 func TestGoldmaneRefusesAWindow(t *testing.T) {
-	r := newRig(t, nil, answer(func(*goldmane.FlowListResult) (*goldmane.FlowListResult, error) {
+	r := newRig(t, nil, tamper(func(*goldmane.FlowListResult) (*goldmane.FlowListResult, error) {
 		return nil, status.Error(codes.Unknown, "index out of range")
 	}))
 	r.push(windowStart-60, port(1))
@@ -379,7 +379,7 @@ func TestGoldmaneDoesNotAnswer(t *testing.T) {
 	var hung atomic.Bool
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
-	r := newRig(t, nil, answer(func(a *goldmane.FlowListResult) (*goldmane.FlowListResult, error) {
+	r := newRig(t, nil, tamper(func(a *goldmane.FlowListResult) (*goldmane.FlowListResult, error) {
 		if hung.CompareAndSwap(false, true) {
 			<-release
 		}
@@ -394,7 +394,7 @@ func TestGoldmaneDoesNotAnswer(t *testing.T) {
 }
 
 func TestOddRowsDoNotStopTheReceiver(t *testing.T) {
-	r := newRig(t, nil, answer(func(a *goldmane.FlowListResult) (*goldmane.FlowListResult, error) {
+	r := newRig(t, nil, tamper(func(a *goldmane.FlowListResult) (*goldmane.FlowListResult, error) {
 		noKey, nobody := proto.Clone(a.Flows[0]).(*goldmane.FlowResult), proto.Clone(a.Flows[0]).(*goldmane.FlowResult)
 		noKey.Flow.Key = nil
 		nobody.Flow.Key.Action = 7

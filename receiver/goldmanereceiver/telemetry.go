@@ -21,6 +21,7 @@ const (
 	causeTooLarge    = "too_large"
 	causeTimeout     = "timeout"
 	causeRefused     = "refused"
+	causeGarbled     = "garbled"
 )
 
 // counters are the receiver's metrics.
@@ -54,17 +55,19 @@ func (c counters) listFailed(ctx context.Context, cause string) {
 
 // converted counts what became of the rows of one window, and starts the
 // converter's own counts anew.
-func (c counters) converted(ctx context.Context, received int, from *converter, m merged) {
-	c.GoldmaneFlowsReceived.Add(ctx, int64(received))
-	add(ctx, c.GoldmaneFlowsMerged, m.byReporter, "by", "reporter")
-	add(ctx, c.GoldmaneFlowsMerged, m.byPolicyOrder, "by", "policy_order")
+func (c counters) converted(ctx context.Context, w *window, from *converter) {
+	c.GoldmaneFlowsReceived.Add(ctx, int64(w.rows))
+	add(ctx, c.GoldmaneFlowsMerged, w.merged.byReporter, "by", "reporter")
+	add(ctx, c.GoldmaneFlowsMerged, w.merged.byPolicyOrder, "by", "policy_order")
 	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.noFlow, "reason", "no_flow")
 	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.noKey, "reason", "no_key")
 	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.unfinished, "reason", "unfinished")
 	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.otherWindow, "reason", "other_window")
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.unknownEnums, "reason", "unknown_enum")
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.noPolicies, "reason", "no_policies")
-	add(ctx, c.GoldmaneFlowsOdd, from.odd.nilHits, "reason", "nil_hit")
+	add(ctx, c.GoldmaneFlowsOdd, from.odd.emptyHits, "reason", "empty_hit")
+	add(ctx, c.GoldmaneFlowsOdd, from.odd.badPolicies, "reason", "bad_policies")
+	add(ctx, c.GoldmaneFlowsOdd, from.odd.badText, "reason", "bad_text")
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.labels, "reason", "label")
 	from.discarded, from.odd = discarded{}, oddities{}
 }

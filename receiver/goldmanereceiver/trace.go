@@ -4,66 +4,86 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 	"github.com/goldtrail/goldtrail/internal/goldmane"
 )
 
-// traceCacheSize bounds the number of traces kept as strings. A cluster has a few
-// hundred; past the bound the cache starts anew.
-const traceCacheSize = 4096
+// traceCacheSize bounds the number of policy traces that are kept decoded. A cluster
+// has some hundreds, and as many again for each order of policies before Calico
+// 3.31.5; past the bound the cache starts anew.
+const traceCacheSize = 8192
 
-// traces renders policy traces in one canonical form: sorted by policy_index, since
-// nodes before Calico 3.31.5 send them in random order; ends of tiers resolved to
-// the policy that triggered them. Equal traces share one string. Not safe for
-// concurrent use.
+// trace is a policy trace in canonical form: sorted by policy_index, ends of tiers
+// resolved to the policy that triggered them.
+type trace struct {
+	enforced string
+	// pending is "" where it equals enforced.
+	pending  string
+	deciding string
+	// odd is what was odd in it, to be counted for every flow that has it.
+	odd oddities
+}
+
+// traces decodes policy traces, each encoding once. Not safe for concurrent use.
 type traces struct {
 	buf    []byte
-	cached map[string]string
+	cached map[string]*trace
 	odd    *oddities
 }
 
-// render returns the hits as a trace, "" for none. It sorts hits in place.
-func (t *traces) render(hits []*goldmane.PolicyHit) string {
-	if len(hits) == 0 {
-		return ""
+// of returns the trace of an encoded goldmane.PolicyTrace.
+func (t *traces) of(encoded string) *trace {
+	decoded, ok := t.cached[encoded]
+	if !ok {
+		decoded = t.decode(encoded)
+		if t.cached == nil || len(t.cached) >= traceCacheSize {
+			t.cached = make(map[string]*trace)
+		}
+		t.cached[strings.Clone(encoded)] = decoded // a clone, so that the answer is not kept
 	}
-	hits = t.withoutNil(hits)
-	if !slices.IsSortedFunc(hits, compareHits) {
-		slices.SortFunc(hits, compareHits)
+	t.odd.add(&decoded.odd)
+	return decoded
+}
+
+func (t *traces) decode(encoded string) *trace {
+	var message goldmane.PolicyTrace
+	decoded := &trace{}
+	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal([]byte(encoded), &message); err != nil {
+		decoded.odd.badPolicies++
+		return decoded
 	}
+	decoded.enforced = t.render(message.EnforcedPolicies, &decoded.odd)
+	if decoded.pending = t.render(message.PendingPolicies, &decoded.odd); decoded.pending == decoded.enforced {
+		decoded.pending = ""
+	}
+	decoded.deciding = flowlog.DecidingHit(decoded.enforced)
+	return decoded
+}
+
+// render writes hits as a trace, "" for none. It sorts hits in place: nodes before
+// Calico 3.31.5 send them in random order.
+func (t *traces) render(hits []*goldmane.PolicyHit, odd *oddities) string {
+	hits = slices.DeleteFunc(hits, func(hit *goldmane.PolicyHit) bool {
+		empty := proto.Size(hit) == 0
+		if empty {
+			odd.emptyHits++
+		}
+		return empty
+	})
+	slices.SortFunc(hits, compareHits)
 	b := t.buf[:0]
 	for i, hit := range hits {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = t.appendHit(b, hit)
+		b = appendHit(b, hit, odd)
 	}
 	t.buf = b
-	if s, ok := t.cached[string(b)]; ok {
-		return s
-	}
-	if t.cached == nil || len(t.cached) >= traceCacheSize {
-		t.cached = make(map[string]string)
-	}
-	s := string(b)
-	t.cached[s] = s
-	return s
-}
-
-func (t *traces) withoutNil(hits []*goldmane.PolicyHit) []*goldmane.PolicyHit {
-	if !slices.Contains(hits, nil) {
-		return hits
-	}
-	whole := hits[:0]
-	for _, hit := range hits {
-		if hit == nil {
-			t.odd.nilHits++
-			continue
-		}
-		whole = append(whole, hit)
-	}
-	return whole
+	return string(b)
 }
 
 // compareHits orders by evaluation; the rest makes equal indices deterministic.
@@ -79,19 +99,19 @@ func compareHits(a, b *goldmane.PolicyHit) int {
 	)
 }
 
-func (t *traces) appendHit(b []byte, hit *goldmane.PolicyHit) []byte {
+func appendHit(b []byte, hit *goldmane.PolicyHit, odd *oddities) []byte {
 	h := flowlog.Hit{
-		Kind:      t.kind(hit.Kind),
+		Kind:      odd.kind(hit.Kind),
 		Tier:      normal(hit.Tier),
 		Namespace: normal(hit.Namespace),
 		Name:      normal(hit.Name),
 		Rule:      hit.RuleIndex,
-		Action:    t.odd.action(hit.Action),
+		Action:    odd.action(hit.Action),
 	}
 	if hit.Kind == goldmane.PolicyKind_EndOfTier {
 		h.Rule = flowlog.RuleEndOfTier
 		if by := hit.Trigger; by != nil {
-			h.Kind = t.kind(by.Kind)
+			h.Kind = odd.kind(by.Kind)
 			h.Tier = cmp.Or(normal(by.Tier), h.Tier)
 			h.Namespace = normal(by.Namespace)
 			h.Name = normal(by.Name)
@@ -101,7 +121,7 @@ func (t *traces) appendHit(b []byte, hit *goldmane.PolicyHit) []byte {
 }
 
 // kind returns the name of a policy kind; a number that has none stays a number.
-func (t *traces) kind(kind goldmane.PolicyKind) string {
+func (o *oddities) kind(kind goldmane.PolicyKind) string {
 	switch kind {
 	case goldmane.PolicyKind_CalicoNetworkPolicy:
 		return flowlog.KindCalicoNetworkPolicy
@@ -126,13 +146,19 @@ func (t *traces) kind(kind goldmane.PolicyKind) string {
 	case goldmane.PolicyKind_ClusterNetworkPolicy:
 		return flowlog.KindClusterNetworkPolicy
 	default:
-		return t.odd.number("kind-", int32(kind))
+		return o.number("kind-", int32(kind))
 	}
 }
 
 // oddities counts what was odd in flows that became records all the same.
 type oddities struct {
-	unknownEnums, noPolicies, nilHits, labels int64
+	unknownEnums, noPolicies, badPolicies, emptyHits, labels, badText int64
+}
+
+func (o *oddities) add(other *oddities) {
+	o.unknownEnums += other.unknownEnums
+	o.badPolicies += other.badPolicies
+	o.emptyHits += other.emptyHits
 }
 
 func (o *oddities) number(prefix string, n int32) string {

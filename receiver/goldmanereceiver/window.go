@@ -7,13 +7,15 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
-	"github.com/goldtrail/goldtrail/internal/goldmane"
 )
 
 // window is all the flows of one of Goldmane's windows, ready to be handed on.
 type window struct {
 	// start is in seconds since the epoch.
 	start int64
+	// rows is how many rows the answer had.
+	rows int
+	// flows are all that were in the answer; some have become part of others.
 	flows []flowlog.Flow
 	// records are in the order of emission: by timestamp.
 	records []record
@@ -22,40 +24,50 @@ type window struct {
 
 // record is one flow's line and place.
 type record struct {
-	key  uint64
+	key uint64
+	// at is the timestamp.
+	at   int64
 	line string
 	// flow is an index into window.flows.
 	flow int32
 }
 
-// newWindow makes a window of the rows that Goldmane answered for it. It keeps
-// parts of the rows.
-func newWindow(start int64, rows []*goldmane.FlowResult, c *converter, mergeReporters bool) *window {
-	flows := make([]flowlog.Flow, 0, len(rows))
-	for _, row := range rows {
+// newWindow makes a window of what Goldmane answered for it. Its strings are parts of
+// the answer.
+func newWindow(start int64, a answer, c *converter, mergeReporters bool) (*window, error) {
+	w := &window{start: start}
+	flows := make([]flowlog.Flow, 0, a.count())
+	err := a.eachFlow(func(row *wireFlow) {
+		w.rows++
 		flows = append(flows, flowlog.Flow{})
 		if last := len(flows) - 1; !c.convert(row, start, &flows[last]) {
 			flows = flows[:last]
 		}
+	})
+	if err != nil {
+		c.discarded, c.odd = discarded{}, oddities{}
+		return nil, err
 	}
-	w := &window{start: start}
-	w.flows, w.merged = merge(flows, mergeReporters)
-	w.order()
-	return w
+	w.flows = flows
+	var left []int32
+	left, w.merged = merge(flows, mergeReporters)
+	w.order(left)
+	return w, nil
 }
 
-// order writes the lines and sorts the records by timestamp, which the hash of the
+// order writes the lines of those flows and sorts the records by timestamp, which the hash of the
 // key decides: the order is the same whatever order Goldmane answered in, and Loki
 // takes entries in order at the least cost.
-func (w *window) order() {
-	w.records = make([]record, len(w.flows))
+func (w *window) order(flows []int32) {
+	w.records = make([]record, len(flows))
 	// All lines of a window share one string: they leave together, and 50,000 small
 	// allocations become one.
-	buf := make([]byte, 0, len(w.flows)*lineSize)
-	ends := make([]int, len(w.flows))
-	for i := range w.flows {
-		w.records[i].flow = int32(i)
-		buf, w.records[i].key = w.flows[i].AppendLine(buf)
+	buf := make([]byte, 0, len(flows)*lineSize)
+	ends := make([]int, len(flows))
+	for i, at := range flows {
+		f, r := &w.flows[at], &w.records[i]
+		buf, r.key = f.AppendLine(buf)
+		r.flow, r.at = at, flowlog.Timestamp(f.Start, f.End, r.key).UnixNano()
 		ends[i] = len(buf)
 	}
 	text, from := string(buf), 0
@@ -64,11 +76,10 @@ func (w *window) order() {
 		from = end
 	}
 	slices.SortFunc(w.records, func(a, b record) int {
-		x, y := &w.flows[a.flow], &w.flows[b.flow]
-		return cmp.Or(
-			flowlog.Timestamp(x.Start, x.End, a.key).Compare(flowlog.Timestamp(y.Start, y.End, b.key)),
-			cmp.Compare(a.line, b.line),
-		)
+		if a.at != b.at {
+			return cmp.Compare(a.at, b.at)
+		}
+		return cmp.Compare(a.line, b.line)
 	})
 }
 

@@ -67,7 +67,17 @@ func assemble(t testing.TB, mergeReporters bool, rows ...*goldmane.FlowResult) (
 	t.Helper()
 	c, err := newConverter([]string{"*"})
 	require.NoError(t, err)
-	return newWindow(windowStart, rows, c, mergeReporters), c
+	w, err := newWindow(windowStart, encode(t, rows...), c, mergeReporters)
+	require.NoError(t, err)
+	return w, c
+}
+
+// encode is the rows as Goldmane sends them.
+func encode(t testing.TB, rows ...*goldmane.FlowResult) answer {
+	t.Helper()
+	b, err := proto.Marshal(&goldmane.FlowListResult{Meta: &goldmane.ListMetadata{TotalPages: 1, TotalResults: int64(len(rows))}, Flows: rows})
+	require.NoError(t, err)
+	return answer{string(b)}
 }
 
 func lines(w *window) []string {
@@ -161,7 +171,7 @@ func TestKeysThatDifferInPolicyOrderAreOne(t *testing.T) {
 	w, _ := assemble(t, true, row(trace(0, 1)), row(trace(1, 0), labels))
 	assert.Equal(t, []string{"allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by cnp:default/payments/api#0=allow src allow/- conns 6/4/2 sent 20/2000 back 16/1600 egress gnp:security/quarantine#2=pass,cnp:default/payments/api#0=allow ingress - pending - -"}, lines(w))
 	assert.Equal(t, merged{byPolicyOrder: 1}, w.merged)
-	assert.Equal(t, []string{"app=web"}, w.flows[0].Source.Labels, "labels are the intersection")
+	assert.Equal(t, []flowlog.Label{{Key: "app", Value: "web"}}, w.flows[w.records[0].flow].Source.Labels, "labels are the intersection")
 }
 
 func TestOddRows(t *testing.T) {
@@ -172,7 +182,7 @@ func TestOddRows(t *testing.T) {
 		odd       oddities
 		line      string
 	}{
-		"a nil row":            {row: nil, discarded: discarded{noFlow: 1}},
+		"an empty row":         {row: nil, discarded: discarded{noFlow: 1}},
 		"no flow":              {row: &goldmane.FlowResult{}, discarded: discarded{noFlow: 1}},
 		"no key":               {row: row(func(f *goldmane.Flow) { f.Key = nil }), discarded: discarded{noKey: 1}},
 		"an unfinished window": {row: row(func(f *goldmane.Flow) { f.StartTime, f.EndTime = 0, 0 }), discarded: discarded{unfinished: 1}},
@@ -181,10 +191,10 @@ func TestOddRows(t *testing.T) {
 			row: row(func(f *goldmane.Flow) { f.Key.Policies = nil }), records: 1, odd: oddities{noPolicies: 1},
 			line: "allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by - src allow/- conns 3/2/1 sent 10/1000 back 8/800 egress - ingress - pending - -",
 		},
-		"a nil hit": {
+		"an empty hit": {
 			row: row(func(f *goldmane.Flow) {
-				f.Key.Policies.EnforcedPolicies = append(f.Key.Policies.EnforcedPolicies, nil)
-			}), records: 1, odd: oddities{nilHits: 1}, line: bySource,
+				f.Key.Policies.EnforcedPolicies = append(f.Key.Policies.EnforcedPolicies, &goldmane.PolicyHit{})
+			}), records: 1, odd: oddities{emptyHits: 1}, line: bySource,
 		},
 		"numbers that nobody knows": {
 			row: row(func(f *goldmane.Flow) {
@@ -247,8 +257,9 @@ func TestLabelsArePassedOnByGlob(t *testing.T) {
 	c, err := newConverter([]string{"app.*/*", "service-identity"})
 	require.NoError(t, err)
 	for range 2 { // the second time from memory
-		w := newWindow(windowStart, []*goldmane.FlowResult{row(labels)}, c, true)
-		assert.Equal(t, []string{"app.kubernetes.io/name=web", "service-identity=web"}, w.flows[0].Source.Labels)
+		w, err := newWindow(windowStart, encode(t, row(labels)), c, true)
+		require.NoError(t, err)
+		assert.Equal(t, []flowlog.Label{{Key: "app.kubernetes.io/name", Value: "web"}, {Key: "service-identity", Value: "web"}}, w.flows[0].Source.Labels)
 		assert.Empty(t, w.flows[0].Destination.Labels)
 	}
 }
@@ -297,19 +308,22 @@ func TestAWindowAddsUp(t *testing.T) {
 	all := rows(2)
 	var want flowlog.Counters
 	for _, row := range all {
-		f := flowlog.Flow{Reporter: flowlog.ReporterSource}
-		if row.Flow.Key.Reporter == goldmane.Reporter_Dst {
-			f.Reporter = flowlog.ReporterDestination
+		f := row.Flow
+		c := flowlog.Counters{
+			SourcePackets: f.PacketsOut, SourceBytes: f.BytesOut, DestinationPackets: f.PacketsIn, DestinationBytes: f.BytesIn,
+			ConnectionsStarted: f.NumConnectionsStarted, ConnectionsCompleted: f.NumConnectionsCompleted, ConnectionsLive: f.NumConnectionsLive,
 		}
-		count(row.Flow, &f)
-		want.Add(&f.Counters)
+		if f.Key.Reporter == goldmane.Reporter_Dst {
+			c.SourcePackets, c.SourceBytes, c.DestinationPackets, c.DestinationBytes = f.PacketsIn, f.BytesIn, f.PacketsOut, f.BytesOut
+		}
+		want.Add(&c)
 	}
 	apart, c := assemble(t, false, all...)
 	assert.Zero(t, c.discarded)
 	assert.Equal(t, len(all), len(apart.records)+int(apart.merged.byPolicyOrder))
 	var got flowlog.Counters
-	for i := range apart.flows {
-		got.Add(&apart.flows[i].Counters)
+	for _, r := range apart.records {
+		got.Add(&apart.flows[r.flow].Counters)
 	}
 	assert.Equal(t, want, got)
 
