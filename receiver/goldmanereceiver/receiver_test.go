@@ -88,10 +88,11 @@ func (r *rig) serve(address string, serverTLS *tls.Config, intercept grpc.UnaryS
 	listener, err := (&net.ListenConfig{}).Listen(r.t.Context(), "tcp", address)
 	require.NoError(r.t, err)
 	r.address = listener.Addr().String()
-	r.server = grpc.NewServer(opts...)
-	r.goldmane.Register(r.server)
-	go func() { _ = r.server.Serve(listener) }()
-	r.t.Cleanup(r.server.Stop)
+	server := grpc.NewServer(opts...)
+	r.goldmane.Register(server)
+	go func() { _ = server.Serve(listener) }()
+	r.t.Cleanup(server.Stop)
+	r.server = server
 }
 
 // config is for the rig's Goldmane in plaintext, with pauses that do not slow the
