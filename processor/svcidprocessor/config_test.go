@@ -1,7 +1,9 @@
 package svcidprocessor
 
 import (
+	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -64,4 +66,15 @@ func load(t *testing.T, id string, cfg *Config) error {
 	sub, err := conf.Sub(id)
 	require.NoError(t, err)
 	return sub.Unmarshal(cfg)
+}
+
+func TestTheREADMENamesEveryKey(t *testing.T) {
+	page, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	of := reflect.TypeFor[Config]()
+	for i := range of.NumField() {
+		if key := of.Field(i).Tag.Get("mapstructure"); key != "" {
+			assert.Contains(t, string(page), "| `"+key+"` | `", "add %s to the table in README.md", key)
+		}
+	}
 }

@@ -1,7 +1,9 @@
 package goldmanereceiver
 
 import (
+	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 	"time"
 
@@ -94,4 +96,25 @@ func TestValidateReportsEverything(t *testing.T) {
 	err := confmap.Validate(cfg)
 	require.ErrorContains(t, err, "'endpoint'")
 	require.ErrorContains(t, err, "'list_timeout'")
+}
+
+func TestTheREADMENamesEveryKey(t *testing.T) {
+	page, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	for _, prefix := range []string{"", "retry::"} {
+		of := reflect.TypeFor[Config]()
+		if prefix != "" {
+			of = reflect.TypeFor[RetryConfig]()
+		}
+		for i := range of.NumField() {
+			key := of.Field(i).Tag.Get("mapstructure")
+			if key == "" || key[0] == ',' || key == "retry" {
+				continue
+			}
+			assert.Contains(t, string(page), "| `"+prefix+key+"` | `", "add %s to the table in README.md", key)
+		}
+	}
+	for _, value := range []string{defaultEndpoint, "15s", "45s", "256", "60s", "6m"} {
+		assert.Contains(t, string(page), "| `"+value+"` |")
+	}
 }
