@@ -1,0 +1,194 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+	"github.com/goldtrail/goldtrail/internal/goldmane"
+	"github.com/goldtrail/goldtrail/internal/trail"
+	"github.com/goldtrail/goldtrail/test/stack"
+)
+
+// Every window that Goldmane serves is in Loki, with as many records as its flows make:
+// those of the past that it held when the Collector started, and live ones.
+func TestPipeline(t *testing.T) {
+	s := newStack(t)
+	loki := startLoki(t, s)
+	addr, _, err := s.Simulator(t.Context(), stack.SimulatorOptions{Window: window, History: 40})
+	require.NoError(t, err)
+	served, err := stack.Dial(addr, stack.TLSFiles{}, "")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, served.Close()) })
+
+	for _, merged := range []bool{true, false} {
+		t.Run(fmt.Sprint("merge_reporters ", merged), func(t *testing.T) {
+			t.Parallel() // most of it is waiting
+			cluster := newCluster()
+			begin := time.Now().Unix()
+			_, err := s.Collector(t.Context(), stack.CollectorOptions{
+				Config: examples + "local.yaml",
+				Set:    append(slices.Clone(fastWindows), fmt.Sprint("receivers.goldmane.merge_reporters=", merged)),
+				Env:    map[string]string{"GOLDMANE_ENDPOINT": addr, "LOKI_URL": loki.URL, "K8S_CLUSTER_NAME": cluster},
+			})
+			require.NoError(t, err)
+
+			// The simulator's history begins 40 windows before it started; from 20
+			// before now on, each has its flows. The last five begin after the Collector.
+			total := 0
+			for start := begin - 20; start < begin+5; start++ {
+				flows, entries := requireWindow(t, served, loki, cluster, start, merged)
+				total += len(entries)
+				checkEntries(t, start, cluster, entries)
+				if !merged {
+					checkFields(t, flows, entries)
+				}
+			}
+			t.Logf("%d records in 25 windows, as many as Goldmane's flows make", total)
+			assert.Greater(t, total, 1000, "the simulated cluster has more traffic than this")
+		})
+	}
+}
+
+// requireWindow waits until Loki holds as many records of a window as its flows make.
+func requireWindow(t *testing.T, g *stack.Goldmane, loki *trail.Client, cluster string, start int64, merged bool) ([]*goldmane.Flow, []trail.Entry) {
+	t.Helper()
+	var flows []*goldmane.Flow
+	var entries []trail.Entry
+	requireSoon(t, func(ctx context.Context) (err error) {
+		if time.Since(time.Unix(start, 0)) < settle {
+			return fmt.Errorf("window %d has not settled", start)
+		}
+		if flows, err = g.Window(ctx, start, start+1); err != nil {
+			return err
+		}
+		want, err := stack.Records(flows, merged)
+		if err != nil {
+			return err
+		}
+		if entries, err = read(ctx, loki, cluster, start, start+1); err != nil {
+			return err
+		}
+		if len(entries) != want {
+			return fmt.Errorf("window %d: Loki holds %d records, Goldmane's %d flows make %d", start, len(entries), len(flows), want)
+		}
+		return nil
+	})
+	require.NotEmpty(t, flows, "Goldmane has no flows of the window %d", start)
+	return flows, entries
+}
+
+// checkEntries checks what is so for every record: what the shipped configuration
+// leaves of a record, and nothing besides.
+func checkEntries(t *testing.T, start int64, cluster string, entries []trail.Entry) {
+	t.Helper()
+	always := []string{"calico_flow_action", "destination_service_identity", "network_transport", "source_service_identity"}
+	times := map[time.Time]struct{}{}
+	for _, e := range entries {
+		require.Equal(t, map[string]string{"service_name": "goldmane-flows", "k8s_cluster_name": cluster}, e.Stream)
+		keys := slices.Sorted(maps.Keys(e.Metadata))
+		// Loki adds detected_level, by default, to whatever has no severity.
+		keys = slices.DeleteFunc(keys, func(key string) bool { return key == "detected_level" || key == "destination_port" })
+		require.Equal(t, always, keys, "structured metadata of %q", e.Line)
+		flow, err := flowlog.ParseLine(e.Line)
+		require.NoError(t, err)
+		require.Equal(t, flow.Action, e.Metadata["calico_flow_action"])
+		require.Equal(t, flow.Transport, e.Metadata["network_transport"])
+		if flow.Port != 0 {
+			require.Equal(t, fmt.Sprint(flow.Port), e.Metadata["destination_port"])
+		}
+		require.Equal(t, start, e.Time.Unix(), "the window of %q", e.Line)
+		times[e.Time] = struct{}{}
+	}
+	assert.Greater(t, len(times), len(entries)*9/10, "the timestamps of a window are not spread")
+}
+
+// row is what both a flow of Goldmane and its record say, in the record's words.
+type row struct {
+	source, destination string
+	transport           string
+	port                int64
+	action, reporter    string
+	service             string
+	counters            flowlog.Counters
+}
+
+// checkFields compares flow by flow, with a translation of its own. Without merged
+// reporters every flow is a record.
+func checkFields(t *testing.T, flows []*goldmane.Flow, entries []trail.Entry) {
+	t.Helper()
+	want, got := map[row]int{}, map[row]int{}
+	for _, f := range flows {
+		want[rowOfFlow(f)]++
+	}
+	for _, e := range entries {
+		f, err := flowlog.ParseLine(e.Line)
+		require.NoError(t, err)
+		got[rowOfRecord(&f)]++
+	}
+	require.Equal(t, want, got)
+}
+
+func rowOfFlow(f *goldmane.Flow) row {
+	k := f.GetKey()
+	r := row{
+		source:      endpoint(k.GetSourceType(), k.GetSourceNamespace(), k.GetSourceName()),
+		destination: endpoint(k.GetDestType(), k.GetDestNamespace(), k.GetDestName()),
+		transport:   strings.ToLower(k.GetProto()),
+		port:        k.GetDestPort(),
+		action:      map[goldmane.Action]string{goldmane.Action_Allow: "allow", goldmane.Action_Deny: "deny"}[k.GetAction()],
+		service:     strings.ReplaceAll(fmt.Sprint(k.GetDestServiceNamespace(), "/", k.GetDestServiceName(), ":", k.GetDestServicePort()), "-/-", "/"),
+		counters: flowlog.Counters{
+			ConnectionsStarted: f.GetNumConnectionsStarted(), ConnectionsCompleted: f.GetNumConnectionsCompleted(), ConnectionsLive: f.GetNumConnectionsLive(),
+		},
+	}
+	// The source's node counts as out what the destination's counts as in.
+	if k.GetReporter() == goldmane.Reporter_Src {
+		r.reporter = "src"
+		r.counters.SourcePackets, r.counters.SourceBytes = f.GetPacketsOut(), f.GetBytesOut()
+		r.counters.DestinationPackets, r.counters.DestinationBytes = f.GetPacketsIn(), f.GetBytesIn()
+	} else {
+		r.reporter = "dst"
+		r.counters.SourcePackets, r.counters.SourceBytes = f.GetPacketsIn(), f.GetBytesIn()
+		r.counters.DestinationPackets, r.counters.DestinationBytes = f.GetPacketsOut(), f.GetBytesOut()
+	}
+	if r.transport == "icmp" {
+		r.port = 0
+	}
+	return r
+}
+
+func rowOfRecord(f *flowlog.Flow) row {
+	return row{
+		source:      cmp.Or(f.Source.Type, "?") + " " + f.Source.Namespace + "/" + f.Source.Name,
+		destination: cmp.Or(f.Destination.Type, "?") + " " + f.Destination.Namespace + "/" + f.Destination.Name,
+		transport:   f.Transport,
+		port:        f.Port,
+		action:      f.Action,
+		reporter:    f.Reporter,
+		service:     fmt.Sprint(f.Service.Namespace, "/", f.Service.Name, ":", f.Service.Port),
+		counters:    f.Counters,
+	}
+}
+
+func endpoint(kind goldmane.EndpointType, namespace, name string) string {
+	if namespace == "-" {
+		namespace = ""
+	}
+	words := map[goldmane.EndpointType]string{
+		goldmane.EndpointType_WorkloadEndpoint: "workload", goldmane.EndpointType_HostEndpoint: "host",
+		goldmane.EndpointType_NetworkSet: "networkset", goldmane.EndpointType_Network: "network",
+	}
+	return words[kind] + " " + namespace + "/" + name
+}

@@ -1,0 +1,11 @@
+//go:build unix && !linux
+
+package stack
+
+import "syscall"
+
+// childAttributes puts a child into a process group of its own, so that Ctrl-C in a
+// terminal reaches only us and the order of stopping is ours.
+func childAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true}
+}
