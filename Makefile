@@ -66,7 +66,7 @@ bench: ## flows per second and allocations, each beside its floor
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/buf modules ## golangci-lint, format of the proto, tidy modules
-	$(BIN)/golangci-lint run ./...
+	$(BIN)/golangci-lint run --allow-parallel-runners ./...
 	cd internal/goldmane && $(ROOT)/$(BIN)/buf format --diff --exit-code
 
 # Only goldtrail's own module is held to `go mod tidy`. For the two that pin programs it
