@@ -66,6 +66,10 @@ const (
 	// denial that Calico goes on reporting after the verdict has changed.
 	FlowNoTraffic = "calico.flow.no_traffic"
 
+	// FlowLate is true where the flow was not in its window when that had settled, and
+	// was found when the window was listed again.
+	FlowLate = "calico.flow.late"
+
 	// Counters of the window, ints. The source's are what it sent to the
 	// destination, the destination's what it sent back.
 	FlowSourcePackets        = "calico.flow.source.packets"

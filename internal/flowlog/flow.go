@@ -32,6 +32,8 @@ type Flow struct {
 
 	// Start and End bound the window, in seconds since the epoch.
 	Start, End int64
+	// Late is true where the flow was not there when its window had settled.
+	Late bool
 	Counters
 }
 

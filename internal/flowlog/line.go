@@ -22,7 +22,7 @@ import (
 // the same entry.
 
 // AppendLine appends the flow's line to b and returns it with a hash of the flow's
-// key: everything in the line but the counters. Equal keys have equal hashes in
+// key: everything in the line but the counters and whether it came late. Equal keys have equal hashes in
 // every window and every process.
 func (f *Flow) AppendLine(b []byte) (line []byte, key uint64) {
 	start := len(b)
@@ -66,8 +66,14 @@ func (f *Flow) AppendLine(b []byte) (line []byte, key uint64) {
 	b = append(b, ' ')
 	b = appendOrEmpty(b, f.IngressPending)
 	_, _ = h.Write(b[start:])
+	if f.Late {
+		b = append(b, late...)
+	}
 	return b, h.Sum64()
 }
+
+// late ends the line of a flow that came late.
+const late = " late"
 
 // lineFields is the number of blanks in a line, plus one.
 const lineFields = 24
@@ -104,6 +110,7 @@ func ParseLine(s string) (Flow, error) {
 
 func (f *Flow) parseLine(s string) (err error) {
 	var fields [lineFields]string
+	s, f.Late = strings.CutSuffix(s, late)
 	n := 0
 	for field := range strings.SplitSeq(s, " ") {
 		if n == lineFields {

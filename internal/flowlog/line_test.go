@@ -108,6 +108,7 @@ func TestLineRoundTrip(t *testing.T) {
 			Reporter:          ReporterBoth,
 			Service:           Service{Namespace: pick(), Name: pick(), PortName: pick(), Port: r.Int64N(3)},
 			Egress:            trace(), Ingress: trace(), EgressPending: trace(), IngressPending: trace(),
+			Late:     r.IntN(2) == 0,
 			Counters: Counters{r.Int64(), -r.Int64(), r.Int64(), r.Int64(), r.Int64(), r.Int64(), r.Int64()},
 		}
 		if f.Port == 0 && r.IntN(2) == 0 {
@@ -119,7 +120,7 @@ func TestLineRoundTrip(t *testing.T) {
 		require.NoError(t, err, "%s", line)
 		require.Equal(t, f, back, "%s", line)
 
-		f.Counters = Counters{}
+		f.Counters, f.Late = Counters{}, false
 		if other, ok := keys[key]; ok {
 			require.Equal(t, other, f, "two keys with one hash")
 		}
@@ -129,7 +130,7 @@ func TestLineRoundTrip(t *testing.T) {
 
 func TestKeyHashDoesNotDependOnTheCounters(t *testing.T) {
 	a, b := denied(), denied()
-	b.Counters = Counters{SourceBytes: 99, ConnectionsLive: 7}
+	b.Counters, b.Late = Counters{SourceBytes: 99, ConnectionsLive: 7}, true
 	_, x := a.AppendLine(nil)
 	_, y := b.AppendLine([]byte("something before it"))
 	assert.Equal(t, x, y)

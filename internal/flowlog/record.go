@@ -71,6 +71,9 @@ func (f *Flow) WriteTo(lr plog.LogRecord, line string, key uint64) {
 	m.PutInt(FlowConnectionsStarted, f.ConnectionsStarted)
 	m.PutInt(FlowConnectionsCompleted, f.ConnectionsCompleted)
 	m.PutInt(FlowConnectionsLive, f.ConnectionsLive)
+	if f.Late {
+		m.PutBool(FlowLate, true)
+	}
 	if f.NoTraffic() {
 		m.PutBool(FlowNoTraffic, true)
 	}
