@@ -16,12 +16,14 @@ import (
 const (
 	defaultEndpoint       = "goldmane.calico-system.svc:7443"
 	defaultWindow         = 15 * time.Second
-	defaultSettleDelay    = 45 * time.Second
+	settleWindows         = 3   // 45 s
+	recheckWindows        = 24  // 6 min: nodes send again, when they reconnect, what is up to 5 minutes old
 	defaultMaxRecvMsgSize = 256 // MiB; Goldmane sends without a limit, about 440 B a flow
 	defaultListTimeout    = time.Minute
 	defaultCertReload     = time.Minute // certificates are looked at when a connection is made, no oftener than this
 	defaultRetryInitial   = time.Second
 	defaultRetryMax       = 30 * time.Second
+	defaultMaxListShare   = 0.25
 
 	// minKeepalive is the enforcement default of gRPC servers, which Goldmane keeps:
 	// pings that come faster on a quiet connection draw a GOAWAY.
@@ -54,9 +56,26 @@ type Config struct {
 	// Retry spaces the attempts after a failure.
 	Retry RetryConfig `mapstructure:"retry"`
 
+	// RecheckDelay is how long after its start a window is listed once more, to find
+	// flows that came late; 0 is never.
+	RecheckDelay time.Duration `mapstructure:"recheck_delay"`
+	// StorageID is the storage extension that keeps the cursor.
+	StorageID *component.ID `mapstructure:"storage"`
+	// StartAt is where to begin without a cursor: StartAtOldest or StartAtNow.
+	StartAt string `mapstructure:"start_at"`
+	// MaxListShare is the share of Goldmane's time that calls may take, over 0 and at
+	// most 1.
+	MaxListShare float64 `mapstructure:"max_list_share"`
+
 	// prevent unkeyed literal initialization
 	_ struct{}
 }
+
+// Values of Config.StartAt.
+const (
+	StartAtOldest = "oldest"
+	StartAtNow    = "now"
+)
 
 // RetryConfig spaces attempts: exponential, with jitter, without an end.
 type RetryConfig struct {
@@ -67,7 +86,25 @@ type RetryConfig struct {
 	_ struct{}
 }
 
-var _ confmap.Validator = (*Config)(nil)
+var (
+	_ confmap.Validator   = (*Config)(nil)
+	_ confmap.Unmarshaler = (*Config)(nil)
+)
+
+// Unmarshal implements confmap.Unmarshaler. Delays that are not given are as many
+// windows as the defaults are of the default window.
+func (c *Config) Unmarshal(conf *confmap.Conf) error {
+	if err := conf.Unmarshal(c); err != nil {
+		return err
+	}
+	if !conf.IsSet("settle_delay") {
+		c.SettleDelay = settleWindows * c.Window
+	}
+	if !conf.IsSet("recheck_delay") {
+		c.RecheckDelay = recheckWindows * c.Window
+	}
+	return nil
+}
 
 func createDefaultConfig() component.Config {
 	client := configgrpc.NewDefaultClientConfig()
@@ -79,11 +116,14 @@ func createDefaultConfig() component.Config {
 	return &Config{
 		ClientConfig:      client,
 		Window:            defaultWindow,
-		SettleDelay:       defaultSettleDelay,
+		SettleDelay:       settleWindows * defaultWindow,
 		MergeReporters:    true,
 		Labels:            []string{"*"},
 		MaxRecvMsgSizeMiB: defaultMaxRecvMsgSize,
 		ListTimeout:       defaultListTimeout,
+		RecheckDelay:      recheckWindows * defaultWindow,
+		StartAt:           StartAtOldest,
+		MaxListShare:      defaultMaxListShare,
 		Retry:             RetryConfig{InitialInterval: defaultRetryInitial, MaxInterval: defaultRetryMax},
 	}
 }
@@ -111,6 +151,15 @@ func (c *Config) Validate() error {
 		if most := c.Window * ringWindows / 2; c.SettleDelay > most {
 			refuse("settle_delay", c.SettleDelay, fmt.Sprintf("must be at most %v; Goldmane forgets a window %v after its start, and half of that is kept for outages", most, c.Window*ringWindows))
 		}
+		if c.RecheckDelay != 0 && (c.RecheckDelay <= c.SettleDelay || c.RecheckDelay > c.Window*ringWindows/2) {
+			refuse("recheck_delay", c.RecheckDelay, fmt.Sprintf("must be more than 'settle_delay', which is %v, and at most %v; or 0s, to list each window only once", c.SettleDelay, c.Window*ringWindows/2))
+		}
+	}
+	if c.StartAt != StartAtOldest && c.StartAt != StartAtNow {
+		refuse("start_at", fmt.Sprintf("%q", c.StartAt), "must be \"oldest\", the oldest window that Goldmane has, or \"now\"")
+	}
+	if !(c.MaxListShare > 0 && c.MaxListShare <= 1) {
+		refuse("max_list_share", c.MaxListShare, "must be over 0 and at most 1: the share of Goldmane's time that reading may take")
 	}
 	if c.MaxRecvMsgSizeMiB < 1 || c.MaxRecvMsgSizeMiB > 2047 {
 		refuse("max_recv_msg_size_mib", c.MaxRecvMsgSizeMiB, "must be from 1 to 2047, in MiB; a flow takes about 440 bytes")

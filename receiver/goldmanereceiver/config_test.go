@@ -48,6 +48,10 @@ func TestEveryKey(t *testing.T) {
 	assert.Equal(t, time.Second, cfg.Window)
 	assert.Equal(t, 3*time.Second, cfg.SettleDelay)
 	assert.False(t, cfg.MergeReporters)
+	assert.Equal(t, 24*time.Second, cfg.RecheckDelay)
+	assert.Equal(t, "file_storage/cursor", cfg.StorageID.String())
+	assert.Equal(t, StartAtNow, cfg.StartAt)
+	assert.InDelta(t, 0.5, cfg.MaxListShare, 0)
 	assert.Equal(t, []string{"app.kubernetes.io/*", "service-identity"}, cfg.Labels)
 	assert.Equal(t, 64, cfg.MaxRecvMsgSizeMiB)
 	assert.Equal(t, 5*time.Second, cfg.ListTimeout)
@@ -72,6 +76,11 @@ func TestValidate(t *testing.T) {
 		"window of nothing":       {map[string]any{"window": "0s"}, "'window' is 0s: must be a whole number of seconds"},
 		"settled too soon":        {map[string]any{"settle_delay": "10s"}, "'settle_delay' is 10s: must be at least 32s; nodes send a window's flows until about 31.5s after its start"},
 		"settled too late":        {map[string]any{"settle_delay": "45m"}, "'settle_delay' is 45m0s: must be at most 29m30s; Goldmane forgets a window 59m0s after its start, and half of that is kept for outages"},
+		"rechecked too soon":      {map[string]any{"recheck_delay": "45s"}, "'recheck_delay' is 45s: must be more than 'settle_delay', which is 45s, and at most 29m30s; or 0s, to list each window only once"},
+		"rechecked too late":      {map[string]any{"recheck_delay": "1h"}, "'recheck_delay' is 1h0m0s: must be more than"},
+		"an unknown start":        {map[string]any{"start_at": "newest"}, `'start_at' is "newest": must be "oldest", the oldest window that Goldmane has, or "now"`},
+		"no share of time":        {map[string]any{"max_list_share": 0.0}, "'max_list_share' is 0: must be over 0 and at most 1"},
+		"more than all the time":  {map[string]any{"max_list_share": 1.5}, "'max_list_share' is 1.5: must be over 0 and at most 1"},
 		"no room for an answer":   {map[string]any{"max_recv_msg_size_mib": 0}, "'max_recv_msg_size_mib' is 0: must be from 1 to 2047, in MiB; a flow takes about 440 bytes"},
 		"more room than an int32": {map[string]any{"max_recv_msg_size_mib": 2048}, "'max_recv_msg_size_mib' is 2048: must be from 1 to 2047"},
 		"no time for an answer":   {map[string]any{"list_timeout": "0s"}, "'list_timeout' is 0s: must be more than 0s"},
@@ -86,6 +95,14 @@ func TestValidate(t *testing.T) {
 			require.ErrorContains(t, confmap.Validate(cfg), test.want)
 		})
 	}
+}
+
+func TestDelaysFollowTheWindow(t *testing.T) {
+	cfg := createDefaultConfig().(*Config)
+	require.NoError(t, confmap.NewFromStringMap(map[string]any{"window": "2s"}).Unmarshal(cfg))
+	require.NoError(t, confmap.Validate(cfg))
+	assert.Equal(t, 6*time.Second, cfg.SettleDelay)
+	assert.Equal(t, 48*time.Second, cfg.RecheckDelay)
 }
 
 // Two wrong keys are two messages: nobody should have to start the collector twice
@@ -111,10 +128,10 @@ func TestTheREADMENamesEveryKey(t *testing.T) {
 			if key == "" || key[0] == ',' || key == "retry" {
 				continue
 			}
-			assert.Contains(t, string(page), "| `"+prefix+key+"` | `", "add %s to the table in README.md", key)
+			assert.Contains(t, string(page), "| `"+prefix+key+"` | ", "add %s to the table in README.md", key)
 		}
 	}
-	for _, value := range []string{defaultEndpoint, "15s", "45s", "256", "60s", "6m"} {
+	for _, value := range []string{defaultEndpoint, "15s", "256", "60s", "6m"} {
 		assert.Contains(t, string(page), "| `"+value+"` |")
 	}
 }

@@ -34,6 +34,9 @@ func newConverter(labels []string) (*converter, error) {
 	return c, nil
 }
 
+// reset begins the counts anew.
+func (c *converter) reset() { c.discarded, c.odd = discarded{}, oddities{} }
+
 // convert fills f from one row of the answer for the window that starts at start,
 // and reports whether there was a flow of that window in it. It reorders the row's
 // labels.

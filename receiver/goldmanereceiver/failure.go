@@ -15,9 +15,12 @@ import (
 type failure struct {
 	cause  string
 	remedy string
-	// final failures do not heal by asking for the same window again.
-	final bool
-	err   error
+	err    error
+}
+
+// noConnection reports whether the failure is of the connection, and not of one window.
+func (f *failure) noConnection() bool {
+	return f.cause == causeUnreachable || f.cause == causeTLS || f.cause == causeTimeout
 }
 
 func (f *failure) Error() string {
@@ -50,7 +53,7 @@ func classify(err error, cfg *Config) *failure {
 	case codes.ResourceExhausted:
 		f.remedy = "Goldmane is out of something; its log says more"
 		if strings.Contains(err.Error(), "larger than max") {
-			f.cause, f.final = causeTooLarge, true
+			f.cause = causeTooLarge
 			f.remedy = fmt.Sprintf("raise 'max_recv_msg_size_mib', which is %d", cfg.MaxRecvMsgSizeMiB)
 		}
 	case codes.DeadlineExceeded:

@@ -9,20 +9,23 @@ import (
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
 
-// merged counts flows that became part of another flow's record.
+// merged counts what merging did.
 type merged struct {
+	// Flows that became part of another flow's record.
 	byReporter, byPolicyOrder int64
+	// raised counts flows that were known already and have counted more since.
+	raised int64
 }
 
 // merge makes one flow of those that are one: keys that differ only in what
 // canonical form removes (the order of policies), and, where reporters is true, the
-// two sides' reports of the same traffic. It works in place, since a flow is half a
-// kilobyte, and returns the indices of the flows that are left, in no order that
-// means anything.
-func merge(flows []flowlog.Flow, reporters bool) ([]int32, merged) {
-	var m merged
+// two sides' reports of the same traffic. Flows that are in known are left out. It
+// works in place, since a flow is half a kilobyte, and returns the indices of the
+// flows that are left, in no order that means anything, and the ledger of all.
+func merge(flows []flowlog.Flow, reporters bool, known ledger) (left []int32, all ledger, m merged) {
 	order := groups(flows)
-	left := make([]int32, 0, len(flows))
+	left, all = make([]int32, 0, len(flows)), make(ledger, 0, len(flows))
+	var buf []byte
 	for len(order) > 0 {
 		// One group: all flows between the same two endpoints on one port.
 		n := 1
@@ -39,6 +42,20 @@ func merge(flows []flowlog.Flow, reporters bool) ([]int32, merged) {
 			}
 			left = append(left, o.at)
 		}
+		fresh := left[:from]
+		for _, i := range left[from:] {
+			var s seen
+			s, buf = seenOf(order[0].hash, &flows[i], buf)
+			all = append(all, s)
+			if total, ok := known.find(s.key); ok {
+				if s.total > total {
+					m.raised++
+				}
+				continue
+			}
+			fresh = append(fresh, i)
+		}
+		left = fresh
 		if reporters && len(left)-from > 1 {
 			before := len(left)
 			left = append(left[:from], mergeReporters(flows, left[from:])...)
@@ -46,7 +63,8 @@ func merge(flows []flowlog.Flow, reporters bool) ([]int32, merged) {
 		}
 		order = order[n:]
 	}
-	return left, m
+	all.sort()
+	return left, all, m
 }
 
 // grouped is a flow's place and the hash of its edge.

@@ -17,3 +17,12 @@ func sum(n int, keyAndValue ...string) []metricdata.DataPoint[int64] {
 	}
 	return []metricdata.DataPoint[int64]{{Value: int64(n), Attributes: set}}
 }
+
+// sumOf are the points of a counter with one attribute.
+func sumOf(key string, values map[string]int) []metricdata.DataPoint[int64] {
+	var all []metricdata.DataPoint[int64]
+	for value, n := range values {
+		all = append(all, sum(n, key, value)...)
+	}
+	return all
+}

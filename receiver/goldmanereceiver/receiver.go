@@ -2,15 +2,17 @@ package goldmanereceiver
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/jonboulle/clockwork"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
-	"go.uber.org/zap"
 	"google.golang.org/grpc"
 )
 
@@ -28,11 +30,32 @@ type goldmaneReceiver struct {
 	conn    *grpc.ClientConn
 	codec   answerCodec
 	convert *converter
-	// disconnected is true from a failed List to the next that succeeds.
-	disconnected bool
+	store   *store
 
-	// stop ends the goroutine and done waits for it; both are nil or zero until Start
-	// succeeded.
+	// state is where the receiver stands, and plan what it will do.
+	state *state
+	plan  plan
+	// started is when reading began.
+	started time.Time
+	// notBefore holds back every call: after one has failed for the lack of a
+	// connection, and to leave Goldmane its share of time.
+	notBefore time.Time
+	// connections counts the connections that gRPC has made; vouched is its value when
+	// Goldmane was last found to be the one that it was before.
+	connections *atomic.Int64
+	vouched     int64
+	// pause spaces the attempts to reach Goldmane.
+	pause *backoff.ExponentialBackOff
+	// failing is true from a failed call to the next contact; disconnected likewise,
+	// where the component's status says so.
+	failing, disconnected bool
+	// blocked is when the pipeline last refused for a while.
+	blocked struct{ since, until time.Time }
+
+	// gauges are what the metrics' callbacks read, from other goroutines.
+	gauges gauges
+
+	// stop ends the goroutine and done waits for it; stop is nil until Start succeeded.
 	stop context.CancelFunc
 	done sync.WaitGroup
 }
@@ -56,19 +79,28 @@ func newReceiver(set receiver.Settings, cfg *Config, next consumer.Logs) (*goldm
 	if err != nil {
 		return nil, err
 	}
-	return &goldmaneReceiver{
+	r := &goldmaneReceiver{
 		cfg: cfg, set: set, next: next, obs: obs, count: count, convert: convert,
-		codec: newAnswerCodec(), clock: clockwork.NewRealClock(),
-	}, nil
+		codec: newAnswerCodec(), clock: clockwork.NewRealClock(), connections: new(atomic.Int64),
+	}
+	r.pause = r.newBackOff()
+	return r, nil
 }
 
 // Start begins to read. It does not wait for Goldmane, which may come later.
 func (r *goldmaneReceiver) Start(ctx context.Context, host component.Host) error { //nolint:contextcheck // see below
-	conn, err := connect(ctx, r.cfg, host, r.set.TelemetrySettings)
+	store, err := openStore(ctx, host, r.cfg.StorageID, r.set.ID, r.set.Logger)
 	if err != nil {
 		return err
 	}
-	r.host, r.conn = host, conn
+	conn, err := connect(ctx, r.cfg, host, r.set.TelemetrySettings, r.connections)
+	if err != nil {
+		return errors.Join(err, store.client.Close(ctx))
+	}
+	r.host, r.conn, r.store = host, conn, store
+	if err := r.gauges.register(r); err != nil {
+		return errors.Join(err, conn.Close(), store.client.Close(ctx))
+	}
 	// The work outlives Start's context, by the Collector's contract.
 	background, stop := context.WithCancel(context.Background())
 	r.stop = stop
@@ -79,7 +111,7 @@ func (r *goldmaneReceiver) Start(ctx context.Context, host component.Host) error
 // Shutdown ends the reading and waits for it. A window under way is dropped; it is
 // still in Goldmane's ring. Without a Start that succeeded, or the second time, it
 // does nothing.
-func (r *goldmaneReceiver) Shutdown(context.Context) error {
+func (r *goldmaneReceiver) Shutdown(ctx context.Context) error {
 	if r.stop == nil {
 		return nil
 	}
@@ -87,45 +119,74 @@ func (r *goldmaneReceiver) Shutdown(context.Context) error {
 	r.done.Wait()
 	r.stop = nil
 	r.count.Shutdown()
-	return r.conn.Close()
+	return errors.Join(r.conn.Close(), r.store.client.Close(ctx))
 }
 
-// run reads window after window, oldest first, each when it has settled.
+// run does what is due, the oldest first, until ctx ends.
 func (r *goldmaneReceiver) run(ctx context.Context) {
-	for start := r.oldest(); ; start += r.windowSeconds() {
-		settled := time.Unix(start, 0).Add(r.cfg.SettleDelay)
-		if !r.sleep(ctx, settled.Sub(r.clock.Now())) {
+	r.resume(ctx)
+	for {
+		t := r.plan.earliest(r.nextWindow())
+		if !r.sleep(ctx, later(t.due, r.notBefore).Sub(r.clock.Now())) {
 			return
 		}
-		start = r.skipLost(ctx, start)
-		if !r.readWindow(ctx, start) {
+		if !r.inContact() && !r.makeContact(ctx) {
+			if ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		changed, ok := r.accountForLost(ctx)
+		if !ok {
 			return
 		}
+		if changed {
+			continue
+		}
+		if !r.perform(ctx, t) {
+			return
+		}
+		r.gauges.update(r)
 	}
 }
 
-// readWindow takes one window through. It returns false when ctx has ended.
-func (r *goldmaneReceiver) readWindow(ctx context.Context, start int64) bool {
-	w, became := r.list(ctx, start)
-	if ctx.Err() != nil {
-		return false
+// resume takes up the stored state, or begins anew.
+func (r *goldmaneReceiver) resume(ctx context.Context) {
+	r.started = r.clock.Now()
+	r.state = r.store.load(ctx, r.windowSeconds())
+	if r.state == nil {
+		r.state = &state{Version: stateVersion, Window: r.windowSeconds(), Next: r.oldest()}
+		if r.cfg.StartAt == StartAtNow {
+			now := r.started.Unix()
+			r.state.Next = now - now%r.windowSeconds()
+		}
 	}
-	r.count.window(ctx, became, 1)
-	return w == nil || r.deliver(ctx, w)
+	for _, start := range r.state.Open {
+		r.plan.add(&task{start: start, due: r.settled(start)})
+	}
+	for _, start := range r.state.Recheck {
+		r.plan.add(&task{start: start, recheck: true, due: r.recheckDue(start), seen: r.store.ledger(ctx, start)})
+	}
+	r.gauges.update(r)
 }
 
-// skipLost returns start, or the oldest window that Goldmane still has where start
-// has left the ring meanwhile, and counts the windows in between.
-func (r *goldmaneReceiver) skipLost(ctx context.Context, start int64) int64 {
-	oldest := r.oldest()
-	if start >= oldest {
-		return start
+// nextWindow is the task of reading the first window that was not tried yet.
+func (r *goldmaneReceiver) nextWindow() *task {
+	return &task{start: r.state.Next, due: r.settled(r.state.Next)}
+}
+
+// settled is when a window may be read.
+func (r *goldmaneReceiver) settled(start int64) time.Time {
+	due := time.Unix(start, 0).Add(r.cfg.SettleDelay)
+	if r.state.Resent.has(start) {
+		return later(due, r.state.Resent.Due)
 	}
-	lost := (oldest - start) / r.windowSeconds()
-	r.count.window(ctx, windowLost, lost)
-	r.set.Logger.Error("Windows left Goldmane's ring before they could be read; their flows are not in the trail",
-		zap.Int64("windows", lost), zap.Time("from", time.Unix(start, 0)), zap.Time("to", time.Unix(oldest, 0)))
-	return oldest
+	return due
+}
+
+// recheckDue is when a window is to be listed once more.
+func (r *goldmaneReceiver) recheckDue(start int64) time.Time {
+	return later(time.Unix(start, 0).Add(r.cfg.RecheckDelay), r.settled(start))
 }
 
 // oldest returns the start of the oldest window that Goldmane is sure to have, in
@@ -151,4 +212,11 @@ func (r *goldmaneReceiver) sleep(ctx context.Context, d time.Duration) bool {
 	case <-timer.Chan():
 		return true
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }

@@ -7,15 +7,12 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/goldtrail/goldtrail/internal/flowlog"
 	"github.com/goldtrail/goldtrail/receiver/goldmanereceiver/internal/metadata"
 )
 
 // Values of the metrics' attributes; metadata.yaml says what each means.
 const (
-	windowRead       = "read"
-	windowUnreadable = "unreadable"
-	windowLost       = "lost"
-
 	causeUnreachable = "unreachable"
 	causeTLS         = "tls"
 	causeTooLarge    = "too_large"
@@ -45,18 +42,26 @@ func add(ctx context.Context, counter metric.Int64Counter, n int64, key, value s
 	}
 }
 
-func (c counters) window(ctx context.Context, status string, n int64) {
-	add(ctx, c.GoldmaneWindows, n, "status", status)
+// window counts a window of which the last has been said.
+func (c counters) window(ctx context.Context, status string) {
+	add(ctx, c.GoldmaneWindows, 1, "status", status)
+}
+
+// lost counts windows that can never be read.
+func (c counters) lost(ctx context.Context, n int64) {
+	add(ctx, c.GoldmaneWindows, n, "status", flowlog.StatusMissing)
 }
 
 func (c counters) listFailed(ctx context.Context, cause string) {
 	add(ctx, c.GoldmaneListFailures, 1, "cause", cause)
 }
 
-// converted counts what became of the rows of one window, and starts the
-// converter's own counts anew.
+// converted counts what became of the rows of one window.
 func (c counters) converted(ctx context.Context, w *window, from *converter) {
 	c.GoldmaneFlowsReceived.Add(ctx, int64(w.rows))
+	if w.merged.raised > 0 {
+		c.GoldmaneFlowsRaised.Add(ctx, w.merged.raised)
+	}
 	add(ctx, c.GoldmaneFlowsMerged, w.merged.byReporter, "by", "reporter")
 	add(ctx, c.GoldmaneFlowsMerged, w.merged.byPolicyOrder, "by", "policy_order")
 	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.noFlow, "reason", "no_flow")
@@ -69,5 +74,4 @@ func (c counters) converted(ctx context.Context, w *window, from *converter) {
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.badPolicies, "reason", "bad_policies")
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.badText, "reason", "bad_text")
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.labels, "reason", "label")
-	from.discarded, from.odd = discarded{}, oddities{}
 }

@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,7 +155,7 @@ func TestACertificateThatCannotBeReadStopsTheStart(t *testing.T) {
 	cfg := r.config()
 	cfg.TLS.Insecure = false
 	cfg.TLS.CAFile = "/no/such/ca.crt"
-	_, err := connect(t.Context(), cfg, r, r.telemetry.NewTelemetrySettings())
+	_, err := connect(t.Context(), cfg, r, r.telemetry.NewTelemetrySettings(), new(atomic.Int64))
 	require.ErrorContains(t, err, "cannot set up the connection to Goldmane at 'endpoint' "+r.address+"; look at 'tls' and 'auth'")
 	require.ErrorContains(t, err, "/no/such/ca.crt")
 }

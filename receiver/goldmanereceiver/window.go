@@ -20,6 +20,9 @@ type window struct {
 	// records are in the order of emission: by timestamp.
 	records []record
 	merged  merged
+	// seen is the ledger of all rows; discarded counts those that became no flow.
+	seen      ledger
+	discarded int64
 }
 
 // record is one flow's line and place.
@@ -32,25 +35,25 @@ type record struct {
 	flow int32
 }
 
-// newWindow makes a window of what Goldmane answered for it. Its strings are parts of
-// the answer.
-func newWindow(start int64, a answer, c *converter, mergeReporters bool) (*window, error) {
+// newWindow makes a window of what Goldmane answered for it. Flows that are in known,
+// the ledger of an earlier answer, are left out, and the others marked late; nil is
+// for the first answer. The window's strings are parts of the answer.
+func newWindow(start int64, a answer, c *converter, mergeReporters bool, known ledger) (*window, error) {
 	w := &window{start: start}
-	flows := make([]flowlog.Flow, 0, a.count())
+	w.flows = make([]flowlog.Flow, 0, a.count())
 	err := a.eachFlow(func(row *wireFlow) {
 		w.rows++
-		flows = append(flows, flowlog.Flow{})
-		if last := len(flows) - 1; !c.convert(row, start, &flows[last]) {
-			flows = flows[:last]
+		w.flows = append(w.flows, flowlog.Flow{Late: known != nil})
+		if last := len(w.flows) - 1; !c.convert(row, start, &w.flows[last]) {
+			w.flows = w.flows[:last]
+			w.discarded++
 		}
 	})
 	if err != nil {
-		c.discarded, c.odd = discarded{}, oddities{}
 		return nil, err
 	}
-	w.flows = flows
 	var left []int32
-	left, w.merged = merge(flows, mergeReporters)
+	left, w.seen, w.merged = merge(w.flows, mergeReporters, known)
 	w.order(left)
 	return w, nil
 }
@@ -88,14 +91,19 @@ const lineSize = 330
 
 // logs makes plog.Logs of the records from lo to hi.
 func (w *window) logs(lo, hi int) plog.Logs {
-	logs := plog.NewLogs()
-	resource := logs.ResourceLogs().AppendEmpty()
-	resource.Resource().Attributes().PutStr(flowlog.ServiceName, flowlog.StreamFlows)
-	// The scope stays empty: Loki would store its name and version with every record.
-	records := resource.ScopeLogs().AppendEmpty().LogRecords()
+	logs, records := newLogs(flowlog.StreamFlows)
 	records.EnsureCapacity(hi - lo)
 	for _, r := range w.records[lo:hi] {
 		w.flows[r.flow].WriteTo(records.AppendEmpty(), r.line, r.key)
 	}
 	return logs
+}
+
+// newLogs returns logs of one stream and where its records go. The scope stays empty:
+// Loki would store its name and version with every record.
+func newLogs(stream string) (plog.Logs, plog.LogRecordSlice) {
+	logs := plog.NewLogs()
+	resource := logs.ResourceLogs().AppendEmpty()
+	resource.Resource().Attributes().PutStr(flowlog.ServiceName, stream)
+	return logs, resource.ScopeLogs().AppendEmpty().LogRecords()
 }

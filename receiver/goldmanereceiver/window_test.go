@@ -67,7 +67,7 @@ func assemble(t testing.TB, mergeReporters bool, rows ...*goldmane.FlowResult) (
 	t.Helper()
 	c, err := newConverter([]string{"*"})
 	require.NoError(t, err)
-	w, err := newWindow(windowStart, encode(t, rows...), c, mergeReporters)
+	w, err := newWindow(windowStart, encode(t, rows...), c, mergeReporters, nil)
 	require.NoError(t, err)
 	return w, c
 }
@@ -257,7 +257,7 @@ func TestLabelsArePassedOnByGlob(t *testing.T) {
 	c, err := newConverter([]string{"app.*/*", "service-identity"})
 	require.NoError(t, err)
 	for range 2 { // the second time from memory
-		w, err := newWindow(windowStart, encode(t, row(labels)), c, true)
+		w, err := newWindow(windowStart, encode(t, row(labels)), c, true, nil)
 		require.NoError(t, err)
 		assert.Equal(t, []flowlog.Label{{Key: "app.kubernetes.io/name", Value: "web"}, {Key: "service-identity", Value: "web"}}, w.flows[0].Source.Labels)
 		assert.Empty(t, w.flows[0].Destination.Labels)

@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -51,6 +53,13 @@ func TestClusterConfigurationKeepsItsQueue(t *testing.T) {
 	collector, err := s.Collector(t.Context(), o)
 	require.NoError(t, err)
 	requireLogged(t, collector.Process, "Exporting failed. Will retry the request after interval.")
+	requireSoon(t, func(ctx context.Context) error {
+		n, err := collector.Metric(ctx, "goldtrail_goldmane_records_emitted")
+		if err == nil && n == 0 {
+			err = errors.New("no flows in the queue")
+		}
+		return err
+	})
 	require.NoError(t, collector.Healthy(t.Context()))
 	require.NoError(t, collector.Stop())
 	require.NoError(t, simulator.Stop())

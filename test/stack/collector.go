@@ -1,11 +1,14 @@
 package stack
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // CollectorOptions say how to run the Collector.
@@ -18,7 +21,7 @@ type CollectorOptions struct {
 // Collector is a running Collector.
 type Collector struct {
 	*Process
-	healthURL string
+	healthURL, metricsURL string
 }
 
 // Collector starts otelcol-goldtrail and returns once its health_check answers. The
@@ -30,7 +33,7 @@ func (s *Stack) Collector(ctx context.Context, o CollectorOptions) (*Collector, 
 		return nil, err
 	}
 	endpoint := "127.0.0.1:" + strconv.Itoa(int(ports[0]))
-	c := &Collector{healthURL: "http://" + endpoint}
+	c := &Collector{healthURL: "http://" + endpoint, metricsURL: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[1])}
 	env := append(environ(o.Env), "HEALTH_ENDPOINT="+endpoint, "METRICS_PORT="+strconv.Itoa(int(ports[1])))
 	c.Process, err = s.start(ctx, "otelcol-goldtrail", "COLLECTOR_BIN", collectorArgs(o), env,
 		func(ctx context.Context, _ *Process) error { return answers(ctx, c.healthURL) })
@@ -42,6 +45,32 @@ func (s *Stack) Collector(ctx context.Context, o CollectorOptions) (*Collector, 
 
 // Healthy returns nil if the Collector's health_check answers with 200.
 func (c *Collector) Healthy(ctx context.Context) error { return answers(ctx, c.healthURL) }
+
+// Metric adds up the series of one of the Collector's own metrics, whose name begins
+// so. It is 0 where there is none yet.
+func (c *Collector) Metric(ctx context.Context, name string) (float64, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.metricsURL, http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	sum := 0.0
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if fields := strings.Fields(lines.Text()); len(fields) == 2 && strings.HasPrefix(fields[0], name) {
+			value, err := strconv.ParseFloat(fields[1], 64)
+			if err != nil {
+				return 0, fmt.Errorf("metric %s: %w", name, err)
+			}
+			sum += value
+		}
+	}
+	return sum, lines.Err()
+}
 
 // Validate runs `otelcol-goldtrail validate` and returns nil if the configuration is
 // good, otherwise an error with what the Collector wrote.

@@ -3,10 +3,12 @@
 package metadata
 
 import (
+	"context"
 	"errors"
 	"sync"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/embedded"
 	"go.opentelemetry.io/otel/trace"
 
 	"go.opentelemetry.io/collector/component"
@@ -23,18 +25,26 @@ func Tracer(settings component.TelemetrySettings) trace.Tracer {
 // TelemetryBuilder provides an interface for components to report telemetry
 // as defined in metadata and user config.
 type TelemetryBuilder struct {
-	meter                   metric.Meter
-	mu                      sync.Mutex
-	registrations           []metric.Registration
-	GoldmaneFlowsDiscarded  metric.Int64Counter
-	GoldmaneFlowsMerged     metric.Int64Counter
-	GoldmaneFlowsOdd        metric.Int64Counter
-	GoldmaneFlowsReceived   metric.Int64Counter
-	GoldmaneListDuration    metric.Float64Histogram
-	GoldmaneListFailures    metric.Int64Counter
-	GoldmaneRecordsEmitted  metric.Int64Counter
-	GoldmaneRecordsRejected metric.Int64Counter
-	GoldmaneWindows         metric.Int64Counter
+	meter                     metric.Meter
+	mu                        sync.Mutex
+	registrations             []metric.Registration
+	GoldmaneCertificateExpiry metric.Float64ObservableGauge
+	GoldmaneCursorAge         metric.Float64ObservableGauge
+	GoldmaneFlowsDiscarded    metric.Int64Counter
+	GoldmaneFlowsMerged       metric.Int64Counter
+	GoldmaneFlowsOdd          metric.Int64Counter
+	GoldmaneFlowsRaised       metric.Int64Counter
+	GoldmaneFlowsReceived     metric.Int64Counter
+	GoldmaneListDuration      metric.Float64Histogram
+	GoldmaneListFailures      metric.Int64Counter
+	GoldmaneListPaced         metric.Float64Counter
+	GoldmaneListSize          metric.Int64Histogram
+	GoldmaneReconnects        metric.Int64Counter
+	GoldmaneRecordsEmitted    metric.Int64Counter
+	GoldmaneRecordsRejected   metric.Int64Counter
+	GoldmaneRestarts          metric.Int64Counter
+	GoldmaneRingHeadroom      metric.Float64ObservableGauge
+	GoldmaneWindows           metric.Int64Counter
 }
 
 // TelemetryBuilderOption applies changes to default builder.
@@ -46,6 +56,61 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterGoldmaneCertificateExpiryCallback sets callback for observable GoldmaneCertificateExpiry metric.
+func (builder *TelemetryBuilder) RegisterGoldmaneCertificateExpiryCallback(cb metric.Float64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerFloat64{inst: builder.GoldmaneCertificateExpiry, obs: o})
+		return nil
+	}, builder.GoldmaneCertificateExpiry)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterGoldmaneCursorAgeCallback sets callback for observable GoldmaneCursorAge metric.
+func (builder *TelemetryBuilder) RegisterGoldmaneCursorAgeCallback(cb metric.Float64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerFloat64{inst: builder.GoldmaneCursorAge, obs: o})
+		return nil
+	}, builder.GoldmaneCursorAge)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterGoldmaneRingHeadroomCallback sets callback for observable GoldmaneRingHeadroom metric.
+func (builder *TelemetryBuilder) RegisterGoldmaneRingHeadroomCallback(cb metric.Float64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerFloat64{inst: builder.GoldmaneRingHeadroom, obs: o})
+		return nil
+	}, builder.GoldmaneRingHeadroom)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+type observerFloat64 struct {
+	embedded.Float64Observer
+	inst metric.Float64Observable
+	obs  metric.Observer
+}
+
+func (oi *observerFloat64) Observe(value float64, opts ...metric.ObserveOption) {
+	oi.obs.ObserveFloat64(oi.inst, value, opts...)
 }
 
 // Shutdown unregister all registered callbacks for async instruments.
@@ -66,6 +131,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.GoldmaneCertificateExpiry, err = builder.meter.Float64ObservableGauge(
+		"goldtrail_goldmane_certificate_expiry",
+		metric.WithDescription("When the client certificate in tls::cert_file ends, in seconds since the epoch. [Development]"),
+		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
+	builder.GoldmaneCursorAge, err = builder.meter.Float64ObservableGauge(
+		"goldtrail_goldmane_cursor_age",
+		metric.WithDescription("How long ago the oldest window ended that is not in the trail yet, or is not given up. [Development]"),
+		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
 	builder.GoldmaneFlowsDiscarded, err = builder.meter.Int64Counter(
 		"goldtrail_goldmane_flows_discarded",
 		metric.WithDescription("Rows in Goldmane's answers that became no record. [Development]"),
@@ -82,6 +159,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"goldtrail_goldmane_flows_odd",
 		metric.WithDescription("Oddities in flows that were recorded all the same. [Development]"),
 		metric.WithUnit("{oddity}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.GoldmaneFlowsRaised, err = builder.meter.Int64Counter(
+		"goldtrail_goldmane_flows_raised",
+		metric.WithDescription("Flows whose counters had grown when their window was listed again. The trail keeps the first numbers. [Development]"),
+		metric.WithUnit("{flow}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.GoldmaneFlowsReceived, err = builder.meter.Int64Counter(
@@ -103,6 +186,25 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{call}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.GoldmaneListPaced, err = builder.meter.Float64Counter(
+		"goldtrail_goldmane_list_paced",
+		metric.WithDescription("Time that reading held itself back, to leave Goldmane its share. [Development]"),
+		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
+	builder.GoldmaneListSize, err = builder.meter.Int64Histogram(
+		"goldtrail_goldmane_list_size",
+		metric.WithDescription("Size of Goldmane's answers. [Development]"),
+		metric.WithUnit("By"),
+		metric.WithExplicitBucketBoundaries([]float64{1000, 10000, 100000, 1e+06, 1e+07, 1e+08}...),
+	)
+	errs = errors.Join(errs, err)
+	builder.GoldmaneReconnects, err = builder.meter.Int64Counter(
+		"goldtrail_goldmane_reconnects",
+		metric.WithDescription("Connections to Goldmane that were made anew. [Development]"),
+		metric.WithUnit("{connection}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.GoldmaneRecordsEmitted, err = builder.meter.Int64Counter(
 		"goldtrail_goldmane_records_emitted",
 		metric.WithDescription("Records that the pipeline has taken. [Development]"),
@@ -115,9 +217,21 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.GoldmaneRestarts, err = builder.meter.Int64Counter(
+		"goldtrail_goldmane_restarts",
+		metric.WithDescription("Times that Goldmane was found to have lost its flows. [Development]"),
+		metric.WithUnit("{restart}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.GoldmaneRingHeadroom, err = builder.meter.Float64ObservableGauge(
+		"goldtrail_goldmane_ring_headroom",
+		metric.WithDescription("How long until the oldest window that is not in the trail yet is lost. [Development]"),
+		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
 	builder.GoldmaneWindows, err = builder.meter.Int64Counter(
 		"goldtrail_goldmane_windows",
-		metric.WithDescription("Windows, by what became of them. [Development]"),
+		metric.WithDescription("Windows of which the last has been said, by what is known of them. [Development]"),
 		metric.WithUnit("{window}"),
 	)
 	errs = errors.Join(errs, err)

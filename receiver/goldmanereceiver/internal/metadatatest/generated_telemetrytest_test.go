@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
@@ -19,15 +20,38 @@ func TestSetupTelemetry(t *testing.T) {
 	tb, err := metadata.NewTelemetryBuilder(testTel.NewTelemetrySettings())
 	require.NoError(t, err)
 	defer tb.Shutdown()
+	require.NoError(t, tb.RegisterGoldmaneCertificateExpiryCallback(func(_ context.Context, observer metric.Float64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterGoldmaneCursorAgeCallback(func(_ context.Context, observer metric.Float64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
+	require.NoError(t, tb.RegisterGoldmaneRingHeadroomCallback(func(_ context.Context, observer metric.Float64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	tb.GoldmaneFlowsDiscarded.Add(context.Background(), 1)
 	tb.GoldmaneFlowsMerged.Add(context.Background(), 1)
 	tb.GoldmaneFlowsOdd.Add(context.Background(), 1)
+	tb.GoldmaneFlowsRaised.Add(context.Background(), 1)
 	tb.GoldmaneFlowsReceived.Add(context.Background(), 1)
 	tb.GoldmaneListDuration.Record(context.Background(), 1)
 	tb.GoldmaneListFailures.Add(context.Background(), 1)
+	tb.GoldmaneListPaced.Add(context.Background(), 1)
+	tb.GoldmaneListSize.Record(context.Background(), 1)
+	tb.GoldmaneReconnects.Add(context.Background(), 1)
 	tb.GoldmaneRecordsEmitted.Add(context.Background(), 1)
 	tb.GoldmaneRecordsRejected.Add(context.Background(), 1)
+	tb.GoldmaneRestarts.Add(context.Background(), 1)
 	tb.GoldmaneWindows.Add(context.Background(), 1)
+	AssertEqualGoldmaneCertificateExpiry(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualGoldmaneCursorAge(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualGoldmaneFlowsDiscarded(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
@@ -35,6 +59,9 @@ func TestSetupTelemetry(t *testing.T) {
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualGoldmaneFlowsOdd(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualGoldmaneFlowsRaised(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualGoldmaneFlowsReceived(t, testTel,
@@ -46,11 +73,26 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualGoldmaneListFailures(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
+	AssertEqualGoldmaneListPaced(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualGoldmaneListSize(t, testTel,
+		[]metricdata.HistogramDataPoint[int64]{{}}, metricdatatest.IgnoreValue(),
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualGoldmaneReconnects(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
 	AssertEqualGoldmaneRecordsEmitted(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualGoldmaneRecordsRejected(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualGoldmaneRestarts(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualGoldmaneRingHeadroom(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualGoldmaneWindows(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},

@@ -1,0 +1,141 @@
+package goldmanereceiver
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.uber.org/zap"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+// evidenceKept is how many sealed windows are remembered: more than nodes send again
+// after a restart of Goldmane, since those may be whole again.
+const evidenceKept = 2 * resentWindows
+
+// perform does one task: list the window, hand on what is new, say what is known of
+// it, and take note. It returns false when ctx has ended.
+func (r *goldmaneReceiver) perform(ctx context.Context, t *task) bool {
+	began := r.clock.Now()
+	w, err := r.list(ctx, t)
+	r.pace(ctx, r.clock.Since(began))
+	if ctx.Err() != nil {
+		return false
+	}
+	if err != nil {
+		r.failed(ctx, t, err)
+		return true
+	}
+	if !r.inContact() {
+		return true // the connection was made anew: who answered is to be found out first
+	}
+	// Whether to look again depends on when the window was listed, not on when the
+	// pipeline took it.
+	again := !t.recheck && r.cfg.RecheckDelay != 0 && began.Before(r.recheckDue(t.start))
+	r.count.converted(ctx, w, r.convert)
+	if len(w.records) > 0 && !t.recheck {
+		r.state.Begun = t.start
+		r.store.save(ctx, r.state)
+	}
+	rejected, ok := r.deliver(ctx, w)
+	if !ok {
+		return false
+	}
+	known := r.coverage(t, w)
+	known.Final = !again
+	if rejected > 0 {
+		known.Status, known.Cause = flowlog.StatusPartial, flowlog.CauseRejected
+	}
+	if !r.deliverCoverage(ctx, &known) {
+		return false
+	}
+	if known.Final {
+		r.count.window(ctx, known.Status)
+	}
+	r.note(ctx, t, w, again)
+	return true
+}
+
+// coverage is what is known of a window that has just been listed.
+func (r *goldmaneReceiver) coverage(t *task, w *window) flowlog.Coverage {
+	known := flowlog.Coverage{
+		Start: t.start, End: t.start + r.windowSeconds(),
+		Status:    flowlog.StatusComplete,
+		Flows:     int64(w.rows),
+		Records:   int64(len(w.records)),
+		Merged:    w.merged.byPolicyOrder + w.merged.byReporter,
+		Discarded: w.discarded,
+		Raised:    w.merged.raised,
+	}
+	if t.recheck {
+		known.Late = known.Records
+	}
+	if r.state.Resent.has(t.start) {
+		known.Status, known.Cause = flowlog.StatusPartial, flowlog.CauseGoldmaneRestart
+	}
+	return known
+}
+
+// note takes note, durably, that a task is done, and whether its window is to be listed
+// again.
+func (r *goldmaneReceiver) note(ctx context.Context, t *task, w *window, again bool) {
+	r.plan.remove(t)
+	if t.recheck {
+		r.state.Recheck = without(r.state.Recheck, t.start)
+		r.store.save(ctx, r.state, storage.DeleteOperation(ledgerKey(t.start)))
+		return
+	}
+	r.tried(t)
+	r.state.Open = without(r.state.Open, t.start)
+	if w.rows > 0 {
+		r.state.Evidence = append(r.state.Evidence, evidence{t.start, w.rows})
+		r.state.Evidence = r.state.Evidence[max(0, len(r.state.Evidence)-evidenceKept):]
+	}
+	if !again {
+		r.store.save(ctx, r.state)
+		return
+	}
+	r.plan.add(&task{start: t.start, recheck: true, due: r.recheckDue(t.start), seen: w.seen})
+	r.state.Recheck = append(r.state.Recheck, t.start)
+	r.store.save(ctx, r.state, storage.SetOperation(ledgerKey(t.start), w.seen.encode()))
+}
+
+// tried moves on to the window after t's, if t's was the next.
+func (r *goldmaneReceiver) tried(t *task) {
+	if !t.recheck && t.start == r.state.Next {
+		r.state.Next += r.windowSeconds()
+	}
+}
+
+// failed makes a failure seen, and decides when to try again. The other windows go on,
+// if Goldmane answers at all: makeContact finds that out.
+func (r *goldmaneReceiver) failed(ctx context.Context, t *task, err *failure) {
+	r.report(ctx, err, zap.Time("window", time.Unix(t.start, 0)))
+	if err.noConnection() {
+		return // it says nothing about the window
+	}
+	if t.pause == nil {
+		t.pause = r.newBackOff()
+	}
+	t.due = r.clock.Now().Add(t.pause.NextBackOff())
+	if !t.recheck && t.start == r.state.Next {
+		r.tried(t)
+		r.state.Open = append(r.state.Open, t.start)
+		r.plan.add(t)
+		r.store.save(ctx, r.state)
+	}
+}
+
+// pace leaves Goldmane its share of time: its main loop does nothing else while it
+// answers.
+func (r *goldmaneReceiver) pace(ctx context.Context, took time.Duration) {
+	rest := time.Duration(float64(took) * (1/r.cfg.MaxListShare - 1))
+	r.notBefore = r.clock.Now().Add(rest)
+	r.count.GoldmaneListPaced.Add(ctx, rest.Seconds())
+}
+
+func without(starts []int64, start int64) []int64 {
+	return slices.DeleteFunc(starts, func(s int64) bool { return s == start })
+}

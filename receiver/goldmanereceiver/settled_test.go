@@ -1,0 +1,236 @@
+package goldmanereceiver
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/extension/extensiontest"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/goldtrail/goldtrail/internal/goldmane"
+	"github.com/goldtrail/goldtrail/internal/goldmane/sim"
+	"github.com/goldtrail/goldtrail/receiver/goldmanereceiver/internal/metadatatest"
+)
+
+var fileStorage = component.MustNewID("file_storage")
+
+// store gives the rig a real file_storage.
+func (r *rig) store(cfg *Config) {
+	factory := filestorage.NewFactory()
+	conf := factory.CreateDefaultConfig().(*filestorage.Config)
+	conf.Directory = r.t.TempDir()
+	extension, err := factory.Create(context.Background(), extensiontest.NewNopSettings(factory.Type()), conf)
+	require.NoError(r.t, err)
+	require.NoError(r.t, extension.Start(context.Background(), r))
+	r.t.Cleanup(func() { require.NoError(r.t, extension.Shutdown(context.Background())) })
+	r.extensions = map[component.ID]component.Component{fileStorage: extension}
+	cfg.StorageID = &fileStorage
+}
+
+// run lets time pass in steps of a window until d is over, waiting for the receiver in
+// between.
+func (r *rig) run(d time.Duration) {
+	for ; d > 0; d -= defaultWindow {
+		r.advance(min(d, defaultWindow))
+	}
+	r.advance(0)
+}
+
+func later60(f *goldmane.Flow) { f.PacketsOut += 60 }
+
+func TestStragglersAreFoundWhenTheWindowIsListedAgain(t *testing.T) {
+	r := newRig(t, nil, nil)
+	r.push(windowStart-60, port(1))
+	r.push(windowStart-60, port(2))
+	r.start(r.config())
+	r.awaitRecords(2)
+	r.push(windowStart-60, port(2), later60) // the same flow counts more
+	r.push(windowStart-60, port(3))
+	r.push(windowStart-60, port(3), atDestination)
+	r.run(5*time.Minute + 15*time.Second)
+	r.awaitRecords(3)
+	assert.Contains(t, r.bodies(), strings.Replace(strings.Replace(byBoth, "8080/tcp", "3/tcp", 1), "pending - -", "pending - - late", 1))
+	assert.Contains(t, r.coverage(), "window 2023-11-14T22:12:30Z 2023-11-14T22:12:45Z complete settled cause - flows 2 records 2 late 0 merged 0 discarded 0 raised 0")
+	assert.Contains(t, r.coverage(), "window 2023-11-14T22:12:30Z 2023-11-14T22:12:45Z complete final cause - flows 4 records 1 late 1 merged 1 discarded 0 raised 1")
+	metadatatest.AssertEqualGoldmaneFlowsRaised(t, r.telemetry, sum(1), ignore)
+}
+
+func TestACursorSparesRepeatsAfterARestart(t *testing.T) {
+	r := newRig(t, nil, nil)
+	cfg := r.config()
+	r.store(cfg)
+	r.push(windowStart-15*100, port(1))
+	r.push(windowStart-60, port(2))
+	r.start(cfg)
+	r.awaitRecords(2)
+	r.advance(0)
+	r.stop()
+
+	r.push(windowStart-60, port(3)) // for the recheck, after the restart
+	r.push(windowStart-30, port(4))
+	r.start(cfg)
+	r.run(6 * time.Minute)
+	r.awaitRecords(4)
+	for start, n := range windowsOf(r.coverage()) {
+		assert.LessOrEqual(t, n, 2, "%s: settled once, final once", start)
+	}
+	assert.Equal(t, 1, strings.Count(strings.Join(r.bodies(), "\n"), " late"))
+}
+
+func TestStartAtNow(t *testing.T) {
+	r := newRig(t, nil, nil)
+	cfg := r.config()
+	cfg.StartAt = StartAtNow
+	r.push(windowStart-60, port(1))
+	r.push(windowStart, port(2))
+	r.start(cfg)
+	r.run(time.Minute)
+	r.awaitRecords(1)
+}
+
+func TestAWindowThatFailsHoldsUpNoOther(t *testing.T) {
+	var failing atomic.Bool
+	failing.Store(true)
+	r := newRig(t, nil, tamper(func(a *goldmane.FlowListResult) (*goldmane.FlowListResult, error) {
+		if failing.Load() {
+			return nil, status.Error(codes.Internal, "broken")
+		}
+		return a, nil
+	}))
+	r.push(windowStart-60, port(1))
+	r.push(windowStart-45, port(2))
+	r.start(r.config())
+	r.awaitRecords(1)
+	failing.Store(false)
+	r.pass(10*time.Millisecond, func() bool { return len(r.bodies()) == 2 }, "the window that failed should arrive in the end")
+}
+
+func TestGaps(t *testing.T) {
+	gaps := func(r *rig) []string {
+		return slices.DeleteFunc(r.coverage(), func(line string) bool { return !strings.HasPrefix(line, "gap") })
+	}
+	t.Run("the receiver was down", func(t *testing.T) {
+		r := newRig(t, nil, nil)
+		cfg := r.config()
+		r.store(cfg)
+		r.start(cfg)
+		r.advance(0)
+		r.stop()
+		r.ringClock.Advance(2 * time.Hour)
+		r.clock.Advance(2 * time.Hour)
+		r.start(cfg)
+		r.advance(0)
+		// The window of 22:13:00 was next; the ring reaches back to 59 minutes.
+		require.Equal(t, []string{"gap 2023-11-14T22:13:00Z 2023-11-14T23:14:30Z missing final cause receiver_down windows 246"}, gaps(r))
+		metadatatest.AssertEqualGoldmaneWindows(t, r.telemetry, sumOf("status", map[string]int{
+			"complete": 213 + 213, "partial": 21, "missing": 246,
+		}), ignore)
+	})
+	t.Run("Goldmane could not be read", func(t *testing.T) {
+		r := newRig(t, nil, nil)
+		r.start(r.config())
+		r.advance(0)
+		r.server.Stop()
+		r.run(30 * time.Second)
+		r.ringClock.Advance(2 * time.Hour)
+		r.clock.Advance(2 * time.Hour)
+		r.serve(r.address, nil, nil)
+		r.pass(time.Second, func() bool { return len(gaps(r)) > 0 }, "there should be a gap")
+		require.Len(t, gaps(r), 1)
+		assert.Contains(t, gaps(r)[0], "cause ring_overrun")
+	})
+	t.Run("the pipeline took nothing", func(t *testing.T) {
+		r := newRig(t, nil, nil)
+		r.push(windowStart, port(1))
+		r.start(r.config())
+		r.run(30 * time.Second)
+		r.setRefuse(errors.New("queue is full"))
+		r.pass(time.Second, func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.refused > 2
+		}, "it should have tried")
+		r.pass(time.Minute, func() bool { return r.clock.Now().Unix() > windowStart+2*3600 }, "two hours should pass")
+		r.ringClock.Advance(r.clock.Now().Sub(r.ringClock.Now()))
+		r.setRefuse(nil)
+		r.pass(time.Second, func() bool { return len(gaps(r)) > 0 }, "there should be a gap")
+		require.Len(t, gaps(r), 1)
+		assert.Contains(t, gaps(r)[0], "cause downstream_blocked")
+	})
+}
+
+// replace puts a new Goldmane, with an empty ring, in the old one's place.
+func (r *rig) replace() {
+	r.server.Stop()
+	r.goldmane.Stop()
+	r.goldmane = sim.New(sim.Options{Clock: r.ringClock})
+	r.t.Cleanup(r.goldmane.Stop)
+	r.serve(r.address, nil, nil)
+}
+
+func TestGoldmaneRestarts(t *testing.T) {
+	for _, missed := range []bool{false, true} {
+		name := "while it is read"
+		if missed {
+			name = "between two calls"
+		}
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, nil, nil)
+			for i := range int64(100) {
+				r.push(windowStart-15*i, port(1))
+			}
+			r.start(r.config())
+			r.awaitRecords(97)
+			r.advance(0)
+			if !missed {
+				r.server.Stop()
+				r.advance(15 * time.Second)
+				r.pass(10*time.Millisecond, func() bool { return len(r.seenStatuses()) > 0 }, "it should notice")
+			}
+			r.replace()
+			// The nodes send the last five minutes again, the current window too.
+			now := r.clock.Now().Unix()
+			now -= now % 15
+			for i := range int64(20) {
+				r.push(now-15*i, port(1))
+			}
+			if missed {
+				r.advance(15 * time.Second)
+			}
+			r.pass(10*time.Millisecond, r.logContains("Goldmane has lost its flows"), "the restart should be found out")
+			r.run(10 * time.Minute)
+			assert.GreaterOrEqual(t, len(r.bodies()), 100, "what was unread has been sent again")
+			for _, line := range r.coverage() {
+				assert.False(t, strings.HasPrefix(line, "gap"), line)
+			}
+			assert.True(t, slices.ContainsFunc(r.coverage(), func(line string) bool {
+				return strings.Contains(line, "partial final cause goldmane_restart flows 1")
+			}))
+			metadatatest.AssertEqualGoldmaneRestarts(t, r.telemetry, sum(1), ignore)
+		})
+	}
+}
+
+func TestAConnectionThatIsMadeAnewIsNoRestart(t *testing.T) {
+	r := newRig(t, nil, nil)
+	for i := range int64(100) {
+		r.push(windowStart-15*i, port(1))
+	}
+	r.start(r.config())
+	r.awaitRecords(97)
+	r.server.Stop()
+	r.serve(r.address, nil, nil)
+	r.pass(time.Second, func() bool { return len(r.bodies()) >= 99 }, "it should go on")
+	assert.False(t, r.logContains("Goldmane has lost its flows")())
+	metadatatest.AssertEqualGoldmaneReconnects(t, r.telemetry, sum(1), ignore)
+}

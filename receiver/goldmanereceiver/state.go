@@ -1,0 +1,146 @@
+package goldmanereceiver
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.uber.org/zap"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+// stateVersion is the version of state's form. Another one is not read.
+const stateVersion = 1
+
+// state is where the receiver stands: what it would have to know after a crash. It is
+// stored after the pipeline has taken what it speaks of.
+type state struct {
+	Version int `json:"version"`
+	// Window is the length of the windows, in seconds.
+	Window int64 `json:"window"`
+	// Next is the start of the first window that was not tried yet.
+	Next int64 `json:"next"`
+	// Open are windows before Next that could not be read yet, in order.
+	Open []int64 `json:"open,omitempty"`
+	// Recheck are windows that are to be listed once more, in order. Each has its ledger
+	// in the storage.
+	Recheck []int64 `json:"recheck,omitempty"`
+	// Evidence are sealed windows and how many rows they had: a Goldmane that has fewer
+	// has lost its ring. In order.
+	Evidence []evidence `json:"evidence,omitempty"`
+	// Resent are the windows that nodes sent again after Goldmane's last restart.
+	Resent resent `json:"resent"`
+	// Begun is the window whose records were handed on last: all of them, or, after a
+	// crash, some.
+	Begun int64 `json:"begun,omitempty"`
+	// Lost is decided and not handed on yet.
+	Lost []lostRun `json:"lost,omitempty"`
+}
+
+// lostRun is a run of windows that can never be read.
+type lostRun struct {
+	flowlog.Gap
+	// Torn is one window of which some records may have been handed on: it is partial,
+	// and in no gap.
+	Torn bool `json:"torn,omitempty"`
+}
+
+type evidence struct {
+	Start int64 `json:"start"`
+	Rows  int   `json:"rows"`
+}
+
+// resent are the windows from From up to and not including To, which are whole again at
+// Due, as far as anybody can say.
+type resent struct {
+	From int64     `json:"from"`
+	To   int64     `json:"to"`
+	Due  time.Time `json:"due"`
+}
+
+func (s resent) has(start int64) bool { return s.From <= start && start < s.To }
+
+// store keeps the state and the ledgers.
+type store struct {
+	client storage.Client
+	logger *zap.Logger
+}
+
+const stateKey = "state"
+
+func ledgerKey(start int64) string { return fmt.Sprintf("ledger/%d", start) }
+
+// openStore returns the store in the storage extension of that name, or one that keeps
+// nothing where id is nil.
+func openStore(ctx context.Context, host component.Host, id *component.ID, self component.ID, logger *zap.Logger) (*store, error) {
+	if id == nil {
+		return &store{storage.NewNopClient(), logger}, nil
+	}
+	extension, ok := host.GetExtensions()[*id]
+	if !ok {
+		return nil, fmt.Errorf("'storage' is %s: no such extension is running; add it to 'extensions' and to 'service::extensions'", id)
+	}
+	keeper, ok := extension.(storage.Extension)
+	if !ok {
+		return nil, fmt.Errorf("'storage' is %s: must be a storage extension, such as file_storage", id)
+	}
+	client, err := keeper.GetClient(ctx, component.KindReceiver, self, "")
+	if err != nil {
+		return nil, fmt.Errorf("'storage' is %s: cannot be opened: %w", id, err)
+	}
+	return &store{client, logger}, nil
+}
+
+// load returns the stored state, or nil where there is none that can be used.
+func (s *store) load(ctx context.Context, window int64) *state {
+	b, err := s.client.Get(ctx, stateKey)
+	if err != nil {
+		s.logger.Error("Cannot read the cursor; reading begins anew, and records of the last hour may repeat", zap.Error(err))
+		return nil
+	}
+	if b == nil {
+		return nil
+	}
+	var st state
+	switch err := json.Unmarshal(b, &st); {
+	case err != nil:
+		s.logger.Error("Cannot understand the stored cursor; reading begins anew, and records of the last hour may repeat", zap.Error(err))
+		return nil
+	case st.Version != stateVersion || st.Window != window:
+		s.logger.Warn("The stored cursor is of another version or another 'window'; reading begins anew, and records of the last hour may repeat",
+			zap.Int("version", st.Version), zap.Int64("window", st.Window))
+		return nil
+	}
+	return &st
+}
+
+// ledger returns the stored ledger of a window, nil where there is none.
+func (s *store) ledger(ctx context.Context, start int64) ledger {
+	b, err := s.client.Get(ctx, ledgerKey(start))
+	var l ledger
+	if err == nil && b != nil {
+		l, err = decodeLedger(b)
+	}
+	if err != nil {
+		s.logger.Error("Cannot read what was handed on of a window; it is not looked at again", zap.Int64("window", start), zap.Error(err))
+	}
+	return l
+}
+
+// save stores the state, and with it, in one transaction, what further operations say.
+// A failure is logged: the receiver goes on, and a crash would repeat more than it
+// should.
+func (s *store) save(ctx context.Context, st *state, more ...*storage.Operation) {
+	b, err := json.Marshal(st)
+	if err == nil {
+		// What has been handed on is noted even while the receiver is being shut down.
+		err = s.client.Batch(context.WithoutCancel(ctx), append(more, storage.SetOperation(stateKey, b))...)
+	}
+	if err != nil {
+		s.logger.Error("Cannot store the cursor; a restart would repeat records", zap.Error(err))
+	}
+}
