@@ -71,7 +71,7 @@ func BenchmarkWindow(b *testing.B) {
 	require.NoError(b, err)
 	b.ReportAllocs()
 	for b.Loop() {
-		w, err := newWindow(windowStart, answer{string(bytes)}, c, true, nil)
+		w, err := newWindow(windowStart, answer{string(bytes)}, c, true, earlier{})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -59,6 +59,9 @@ type Config struct {
 	// RecheckDelay is how long after its start a window is listed once more, to find
 	// flows that came late; 0 is never.
 	RecheckDelay time.Duration `mapstructure:"recheck_delay"`
+	// Live hands on what Goldmane streams at once, and what it did not stream when the
+	// window has settled.
+	Live bool `mapstructure:"live"`
 	// StorageID is the storage extension that keeps the cursor.
 	StorageID *component.ID `mapstructure:"storage"`
 	// StartAt is where to begin without a cursor: StartAtOldest or StartAtNow.
@@ -154,6 +157,9 @@ func (c *Config) Validate() error {
 		if c.RecheckDelay != 0 && (c.RecheckDelay <= c.SettleDelay || c.RecheckDelay > c.Window*ringWindows/2) {
 			refuse("recheck_delay", c.RecheckDelay, fmt.Sprintf("must be more than 'settle_delay', which is %v, and at most %v; or 0s, to list each window only once", c.SettleDelay, c.Window*ringWindows/2))
 		}
+	}
+	if c.Live && c.MergeReporters {
+		refuse("live", true, "needs 'merge_reporters' to be false; a flow is handed on before the other node's report of it has come")
 	}
 	if c.StartAt != StartAtOldest && c.StartAt != StartAtNow {
 		refuse("start_at", fmt.Sprintf("%q", c.StartAt), "must be \"oldest\", the oldest window that Goldmane has, or \"now\"")

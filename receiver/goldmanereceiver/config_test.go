@@ -50,6 +50,7 @@ func TestEveryKey(t *testing.T) {
 	assert.False(t, cfg.MergeReporters)
 	assert.Equal(t, 24*time.Second, cfg.RecheckDelay)
 	assert.Equal(t, "file_storage/cursor", cfg.StorageID.String())
+	assert.True(t, cfg.Live)
 	assert.Equal(t, StartAtNow, cfg.StartAt)
 	assert.InDelta(t, 0.5, cfg.MaxListShare, 0)
 	assert.Equal(t, []string{"app.kubernetes.io/*", "service-identity"}, cfg.Labels)
@@ -79,6 +80,7 @@ func TestValidate(t *testing.T) {
 		"rechecked too soon":      {map[string]any{"recheck_delay": "45s"}, "'recheck_delay' is 45s: must be more than 'settle_delay', which is 45s, and at most 29m30s; or 0s, to list each window only once"},
 		"rechecked too late":      {map[string]any{"recheck_delay": "1h"}, "'recheck_delay' is 1h0m0s: must be more than"},
 		"an unknown start":        {map[string]any{"start_at": "newest"}, `'start_at' is "newest": must be "oldest", the oldest window that Goldmane has, or "now"`},
+		"live with merging":       {map[string]any{"live": true}, "'live' is true: needs 'merge_reporters' to be false; a flow is handed on before the other node's report of it has come"},
 		"no share of time":        {map[string]any{"max_list_share": 0.0}, "'max_list_share' is 0: must be over 0 and at most 1"},
 		"more than all the time":  {map[string]any{"max_list_share": 1.5}, "'max_list_share' is 1.5: must be over 0 and at most 1"},
 		"no room for an answer":   {map[string]any{"max_recv_msg_size_mib": 0}, "'max_recv_msg_size_mib' is 0: must be from 1 to 2047, in MiB; a flow takes about 440 bytes"},

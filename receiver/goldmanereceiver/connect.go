@@ -18,7 +18,13 @@ import (
 func connect(ctx context.Context, cfg *Config, host component.Host, set component.TelemetrySettings, connections *atomic.Int64) (*grpc.ClientConn, error) {
 	retry := backoff.DefaultConfig
 	retry.BaseDelay, retry.MaxDelay = cfg.Retry.InitialInterval, cfg.Retry.MaxInterval
-	conn, err := cfg.ToClientConn(ctx, host.GetExtensions(), set,
+	var lane []configgrpc.ToClientConnOption
+	if cfg.Live {
+		lane = append(lane,
+			configgrpc.WithGrpcDialOption(grpc.WithInitialWindowSize(laneWindow)),
+			configgrpc.WithGrpcDialOption(grpc.WithInitialConnWindowSize(laneWindow)))
+	}
+	conn, err := cfg.ToClientConn(ctx, host.GetExtensions(), set, append(lane,
 		configgrpc.WithGrpcDialOption(grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           retry,
 			MinConnectTimeout: cfg.ListTimeout,
@@ -27,7 +33,7 @@ func connect(ctx context.Context, cfg *Config, host component.Host, set componen
 		configgrpc.WithGrpcDialOption(grpc.WithDefaultCallOptions(
 			grpc.MaxCallRecvMsgSize(cfg.MaxRecvMsgSizeMiB<<20),
 		)),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot set up the connection to Goldmane at 'endpoint' %s; look at 'tls' and 'auth': %w", cfg.Endpoint, err)
 	}

@@ -11,6 +11,8 @@
 //   - A window stays where it is, in Goldmane's ring, until the pipeline has taken
 //     the one before it: nothing is queued here beyond one window. A window that cannot be
 //     read holds up no other.
+//   - The live lane, where it is asked for, is drained at once whatever the pipeline does;
+//     what it hands on and what the listing adds make the same sum.
 //   - With a storage, a crash repeats the records of one window at most.
 //   - Every window gets one final word: a coverage record, or a place in a gap record.
 //   - What cannot become a record is counted, by reason.

@@ -19,7 +19,7 @@ func (r *goldmaneReceiver) list(ctx context.Context, t *task) (*window, *failure
 		return nil, failed
 	}
 	r.convert.reset()
-	w, err := newWindow(t.start, a, r.convert, r.cfg.MergeReporters, t.seen)
+	w, err := newWindow(t.start, a, r.convert, r.cfg.MergeReporters, earlier{seen: t.seen, live: r.live[t.start]})
 	if err != nil {
 		return nil, &failure{err: err, cause: causeGarbled, remedy: "is 'endpoint' Goldmane?"}
 	}

@@ -66,12 +66,18 @@ func (r *goldmaneReceiver) giveUp(before int64, why func(start int64) string) {
 	r.state.Open = slices.DeleteFunc(r.state.Open, func(start int64) bool { return start < before })
 	r.plan.tasks = slices.DeleteFunc(r.plan.tasks, func(t *task) bool { return !t.recheck && t.start < before })
 	for _, start := range lost {
-		run := lostRun{Gap: flowlog.Gap{From: start, To: start + window, Window: window, Cause: why(start)}, Torn: start == r.state.Begun}
+		run := lostRun{Gap: flowlog.Gap{From: start, To: start + window, Window: window, Cause: why(start)}, Torn: start == r.state.Begun || slices.Contains(r.state.Live, start)}
 		if last := len(r.state.Lost) - 1; last >= 0 && r.state.Lost[last].continues(run) {
 			r.state.Lost[last].To = run.To
 			continue
 		}
 		r.state.Lost = append(r.state.Lost, run)
+	}
+	r.state.Live = slices.DeleteFunc(r.state.Live, func(start int64) bool { return !r.state.unread(start) })
+	for start := range r.live {
+		if !r.state.unread(start) {
+			delete(r.live, start)
+		}
 	}
 }
 

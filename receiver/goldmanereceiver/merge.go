@@ -17,14 +17,52 @@ type merged struct {
 	raised int64
 }
 
+// earlier is what has been handed on of a window before. The zero value is nothing.
+type earlier struct {
+	// seen is the ledger of the first listing: its flows are left out.
+	seen ledger
+	// live is what the live lane handed on: it is subtracted, or, where onlyNew is true,
+	// left out whole.
+	live    counted
+	onlyNew bool
+}
+
+// remains reports whether there is something to hand on of a flow, and makes f that.
+func (e *earlier) remains(s seen, f *flowlog.Flow, m *merged) bool {
+	if total, ok := e.seen.find(s.key); ok {
+		if s.total > total {
+			m.raised++
+		}
+		return false
+	}
+	if _, ok := e.live[s.key]; ok && e.onlyNew {
+		return false
+	}
+	rest, ok := e.live.remaining(s.key, f.Counters)
+	if ok {
+		f.Counters = rest
+	}
+	return ok
+}
+
+// whole is what merge makes of a window's flows.
+type whole struct {
+	// left are the indices of the flows to hand on, in no order that means anything, and
+	// keys their keys, where reporters are not merged.
+	left []int32
+	keys []uint64
+	// all is the ledger of all flows.
+	all ledger
+	merged
+}
+
 // merge makes one flow of those that are one: keys that differ only in what
 // canonical form removes (the order of policies), and, where reporters is true, the
-// two sides' reports of the same traffic. Flows that are in known are left out. It
-// works in place, since a flow is half a kilobyte, and returns the indices of the
-// flows that are left, in no order that means anything, and the ledger of all.
-func merge(flows []flowlog.Flow, reporters bool, known ledger) (left []int32, all ledger, m merged) {
+// two sides' reports of the same traffic. What was handed on earlier is left out. It
+// works in place, since a flow is half a kilobyte.
+func merge(flows []flowlog.Flow, reporters bool, before earlier) whole {
 	order := groups(flows)
-	left, all = make([]int32, 0, len(flows)), make(ledger, 0, len(flows))
+	w := whole{left: make([]int32, 0, len(flows)), all: make(ledger, 0, len(flows))}
 	var buf []byte
 	for len(order) > 0 {
 		// One group: all flows between the same two endpoints on one port.
@@ -32,39 +70,38 @@ func merge(flows []flowlog.Flow, reporters bool, known ledger) (left []int32, al
 		for n < len(order) && order[n].hash == order[0].hash && compareEdges(&flows[order[n].at], &flows[order[0].at]) == 0 {
 			n++
 		}
-		from := len(left)
+		from := len(w.left)
 		for _, o := range order[:n] {
 			f := &flows[o.at]
-			if last := len(left) - 1; last >= from && compareVerdicts(&flows[left[last]], f) == 0 {
-				absorb(&flows[left[last]], f)
-				m.byPolicyOrder++
+			if last := len(w.left) - 1; last >= from && compareVerdicts(&flows[w.left[last]], f) == 0 {
+				absorb(&flows[w.left[last]], f)
+				w.byPolicyOrder++
 				continue
 			}
-			left = append(left, o.at)
+			w.left = append(w.left, o.at)
 		}
-		fresh := left[:from]
-		for _, i := range left[from:] {
+		kept := w.left[:from]
+		for _, i := range w.left[from:] {
 			var s seen
 			s, buf = seenOf(order[0].hash, &flows[i], buf)
-			all = append(all, s)
-			if total, ok := known.find(s.key); ok {
-				if s.total > total {
-					m.raised++
+			w.all = append(w.all, s)
+			if before.remains(s, &flows[i], &w.merged) {
+				kept = append(kept, i)
+				if !reporters {
+					w.keys = append(w.keys, s.key)
 				}
-				continue
 			}
-			fresh = append(fresh, i)
 		}
-		left = fresh
-		if reporters && len(left)-from > 1 {
-			before := len(left)
-			left = append(left[:from], mergeReporters(flows, left[from:])...)
-			m.byReporter += int64(before - len(left))
+		w.left = kept
+		if reporters && len(w.left)-from > 1 {
+			n := len(w.left)
+			w.left = append(w.left[:from], mergeReporters(flows, w.left[from:])...)
+			w.byReporter += int64(n - len(w.left))
 		}
 		order = order[n:]
 	}
-	all.sort()
-	return left, all, m
+	w.all.sort()
+	return w
 }
 
 // grouped is a flow's place and the hash of its edge.

@@ -1,6 +1,8 @@
 package goldmanereceiver
 
 import (
+	"strconv"
+
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
@@ -26,3 +28,5 @@ func sumOf(key string, values map[string]int) []metricdata.DataPoint[int64] {
 	}
 	return all
 }
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -35,26 +35,20 @@ func (r *goldmaneReceiver) perform(ctx context.Context, t *task) bool {
 	// pipeline took it.
 	again := !t.recheck && r.cfg.RecheckDelay != 0 && began.Before(r.recheckDue(t.start))
 	r.count.converted(ctx, w, r.convert)
-	if len(w.records) > 0 && !t.recheck {
-		r.state.Begun = t.start
-		r.store.save(ctx, r.state)
-	}
-	rejected, ok := r.deliver(ctx, w)
-	if !ok {
-		return false
+	if r.live[t.start] != nil && !t.recheck {
+		r.count.GoldmaneLiveMissed.Add(ctx, int64(len(w.records)))
 	}
 	known := r.coverage(t, w)
 	known.Final = !again
-	if rejected > 0 {
-		known.Status, known.Cause = flowlog.StatusPartial, flowlog.CauseRejected
-	}
-	if !r.deliverCoverage(ctx, &known) {
+	after, ops := r.after(t, w, again)
+	if !r.handOn(ctx, w, &known, after, ops...) {
 		return false
 	}
-	if known.Final {
-		r.count.window(ctx, known.Status)
+	delete(r.live, t.start)
+	r.plan.remove(t)
+	if again {
+		r.plan.add(&task{start: t.start, recheck: true, due: r.recheckDue(t.start), seen: w.all})
 	}
-	r.note(ctx, t, w, again)
 	return true
 }
 
@@ -65,11 +59,11 @@ func (r *goldmaneReceiver) coverage(t *task, w *window) flowlog.Coverage {
 		Status:    flowlog.StatusComplete,
 		Flows:     int64(w.rows),
 		Records:   int64(len(w.records)),
-		Merged:    w.merged.byPolicyOrder + w.merged.byReporter,
+		Merged:    w.byPolicyOrder + w.byReporter,
 		Discarded: w.discarded,
-		Raised:    w.merged.raised,
+		Raised:    w.raised,
 	}
-	if t.recheck {
+	if t.recheck || r.live[t.start] != nil {
 		known.Late = known.Records
 	}
 	if r.state.Resent.has(t.start) {
@@ -78,35 +72,32 @@ func (r *goldmaneReceiver) coverage(t *task, w *window) flowlog.Coverage {
 	return known
 }
 
-// note takes note, durably, that a task is done, and whether its window is to be listed
-// again.
-func (r *goldmaneReceiver) note(ctx context.Context, t *task, w *window, again bool) {
-	r.plan.remove(t)
+// after is how things stand once a task is done, and what else is to be stored then.
+// again is whether its window is to be listed once more.
+func (r *goldmaneReceiver) after(t *task, w *window, again bool) (*state, []*storage.Operation) {
+	after := r.state.clone()
 	if t.recheck {
-		r.state.Recheck = without(r.state.Recheck, t.start)
-		r.store.save(ctx, r.state, storage.DeleteOperation(ledgerKey(t.start)))
-		return
+		after.Recheck = without(after.Recheck, t.start)
+		return after, []*storage.Operation{storage.DeleteOperation(ledgerKey(t.start))}
 	}
-	r.tried(t)
-	r.state.Open = without(r.state.Open, t.start)
+	if t.start == after.Next {
+		after.Next += r.windowSeconds()
+	}
+	after.Open = without(after.Open, t.start)
 	if w.rows > 0 {
-		r.state.Evidence = append(r.state.Evidence, evidence{t.start, w.rows})
-		r.state.Evidence = r.state.Evidence[max(0, len(r.state.Evidence)-evidenceKept):]
+		after.Evidence = append(after.Evidence, evidence{t.start, w.rows})
+		after.Evidence = after.Evidence[max(0, len(after.Evidence)-evidenceKept):]
 	}
-	if !again {
-		r.store.save(ctx, r.state)
-		return
+	var ops []*storage.Operation
+	if slices.Contains(after.Live, t.start) {
+		after.Live = without(after.Live, t.start)
+		ops = append(ops, storage.DeleteOperation(countedKey(t.start)))
 	}
-	r.plan.add(&task{start: t.start, recheck: true, due: r.recheckDue(t.start), seen: w.seen})
-	r.state.Recheck = append(r.state.Recheck, t.start)
-	r.store.save(ctx, r.state, storage.SetOperation(ledgerKey(t.start), w.seen.encode()))
-}
-
-// tried moves on to the window after t's, if t's was the next.
-func (r *goldmaneReceiver) tried(t *task) {
-	if !t.recheck && t.start == r.state.Next {
-		r.state.Next += r.windowSeconds()
+	if again {
+		after.Recheck = append(after.Recheck, t.start)
+		ops = append(ops, storage.SetOperation(ledgerKey(t.start), w.all.encode()))
 	}
+	return after, ops
 }
 
 // failed makes a failure seen, and decides when to try again. The other windows go on,
@@ -121,7 +112,7 @@ func (r *goldmaneReceiver) failed(ctx context.Context, t *task, err *failure) {
 	}
 	t.due = r.clock.Now().Add(t.pause.NextBackOff())
 	if !t.recheck && t.start == r.state.Next {
-		r.tried(t)
+		r.state.Next += r.windowSeconds()
 		r.state.Open = append(r.state.Open, t.start)
 		r.plan.add(t)
 		r.store.save(ctx, r.state)

@@ -35,6 +35,10 @@ type goldmaneReceiver struct {
 	// state is where the receiver stands, and plan what it will do.
 	state *state
 	plan  plan
+	// lane is nil without 'live'; live is what it has handed on of windows that are still
+	// to be listed.
+	lane *lane
+	live map[int64]counted
 	// started is when reading began.
 	started time.Time
 	// notBefore holds back every call: after one has failed for the lack of a
@@ -84,6 +88,9 @@ func newReceiver(set receiver.Settings, cfg *Config, next consumer.Logs) (*goldm
 		codec: newAnswerCodec(), clock: clockwork.NewRealClock(), connections: new(atomic.Int64),
 	}
 	r.pause = r.newBackOff()
+	if cfg.Live {
+		r.lane = newLane(r)
+	}
 	return r, nil
 }
 
@@ -105,6 +112,9 @@ func (r *goldmaneReceiver) Start(ctx context.Context, host component.Host) error
 	background, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	r.done.Go(func() { r.run(background) })
+	if r.lane != nil {
+		r.done.Go(func() { r.lane.run(background) })
+	}
 	return nil
 }
 
@@ -124,11 +134,20 @@ func (r *goldmaneReceiver) Shutdown(ctx context.Context) error {
 
 // run does what is due, the oldest first, until ctx ends.
 func (r *goldmaneReceiver) run(ctx context.Context) {
-	r.resume(ctx)
+	if !r.resume(ctx) {
+		return
+	}
 	for {
 		t := r.plan.earliest(r.nextWindow())
-		if !r.sleep(ctx, later(t.due, r.notBefore).Sub(r.clock.Now())) {
+		live, ok := r.wait(ctx, later(t.due, r.notBefore).Sub(r.clock.Now()))
+		if !ok {
 			return
+		}
+		if live {
+			if !r.handOnLive(ctx) {
+				return
+			}
+			continue
 		}
 		if !r.inContact() && !r.makeContact(ctx) {
 			if ctx.Err() != nil {
@@ -150,10 +169,19 @@ func (r *goldmaneReceiver) run(ctx context.Context) {
 	}
 }
 
-// resume takes up the stored state, or begins anew.
-func (r *goldmaneReceiver) resume(ctx context.Context) {
+// resume takes up the stored state, or begins anew. It returns false when ctx has ended.
+func (r *goldmaneReceiver) resume(ctx context.Context) bool {
 	r.started = r.clock.Now()
 	r.state = r.store.load(ctx, r.windowSeconds())
+	if r.state != nil {
+		after, ok := r.emptyOutbox(ctx)
+		if !ok {
+			return false
+		}
+		if after != nil {
+			r.state = after
+		}
+	}
 	if r.state == nil {
 		r.state = &state{Version: stateVersion, Window: r.windowSeconds(), Next: r.oldest()}
 		if r.cfg.StartAt == StartAtNow {
@@ -167,7 +195,12 @@ func (r *goldmaneReceiver) resume(ctx context.Context) {
 	for _, start := range r.state.Recheck {
 		r.plan.add(&task{start: start, recheck: true, due: r.recheckDue(start), seen: r.store.ledger(ctx, start)})
 	}
+	r.live = map[int64]counted{}
+	for _, start := range r.state.Live {
+		r.live[start] = r.store.counted(ctx, start)
+	}
 	r.gauges.update(r)
+	return true
 }
 
 // nextWindow is the task of reading the first window that was not tried yet.
@@ -211,6 +244,29 @@ func (r *goldmaneReceiver) sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	case <-timer.Chan():
 		return true
+	}
+}
+
+// wait waits for d, or until the live lane has brought flows. It is not ok when ctx
+// ended first.
+func (r *goldmaneReceiver) wait(ctx context.Context, d time.Duration) (live, ok bool) {
+	if r.lane == nil {
+		return false, r.sleep(ctx, d)
+	}
+	timer := r.clock.NewTimer(max(0, d))
+	defer timer.Stop()
+	select { // the lane first: it must not wait behind an hour's listing
+	case <-r.lane.ready:
+		return true, ctx.Err() == nil
+	default:
+	}
+	select {
+	case <-ctx.Done():
+		return false, false
+	case <-r.lane.ready:
+		return true, true
+	case <-timer.Chan():
+		return false, true
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
@@ -37,6 +38,12 @@ type state struct {
 	// Begun is the window whose records were handed on last: all of them, or, after a
 	// crash, some.
 	Begun int64 `json:"begun,omitempty"`
+	// Live are windows of which the live lane has handed on flows, and which are still to
+	// be listed. What it has handed on is in the storage.
+	Live []int64 `json:"live,omitempty"`
+	// Rejected are windows, still to be listed again, of which the pipeline has rejected
+	// records for good.
+	Rejected []int64 `json:"rejected,omitempty"`
 	// Lost is decided and not handed on yet.
 	Lost []lostRun `json:"lost,omitempty"`
 }
@@ -63,6 +70,19 @@ type resent struct {
 }
 
 func (s resent) has(start int64) bool { return s.From <= start && start < s.To }
+
+// unread reports whether the window is still to be read.
+func (s *state) unread(start int64) bool {
+	return start >= s.Next || slices.Contains(s.Open, start)
+}
+
+// clone is a copy that shares nothing.
+func (s *state) clone() *state {
+	c := *s
+	c.Open, c.Recheck, c.Live, c.Rejected = slices.Clone(s.Open), slices.Clone(s.Recheck), slices.Clone(s.Live), slices.Clone(s.Rejected)
+	c.Evidence, c.Lost = slices.Clone(s.Evidence), slices.Clone(s.Lost)
+	return &c
+}
 
 // store keeps the state and the ledgers.
 type store struct {
@@ -129,6 +149,21 @@ func (s *store) ledger(ctx context.Context, start int64) ledger {
 		s.logger.Error("Cannot read what was handed on of a window; it is not looked at again", zap.Int64("window", start), zap.Error(err))
 	}
 	return l
+}
+
+// counted returns what the live lane handed on of a window, empty where that is not
+// known.
+func (s *store) counted(ctx context.Context, start int64) counted {
+	b, err := s.client.Get(ctx, countedKey(start))
+	var c counted
+	if err == nil {
+		c, err = decodeCounted(b)
+	}
+	if err != nil {
+		s.logger.Error("Cannot read what the live lane handed on of a window; it may repeat", zap.Int64("window", start), zap.Error(err))
+		return counted{}
+	}
+	return c
 }
 
 // save stores the state, and with it, in one transaction, what further operations say.

@@ -59,11 +59,11 @@ func (c counters) listFailed(ctx context.Context, cause string) {
 // converted counts what became of the rows of one window.
 func (c counters) converted(ctx context.Context, w *window, from *converter) {
 	c.GoldmaneFlowsReceived.Add(ctx, int64(w.rows))
-	if w.merged.raised > 0 {
-		c.GoldmaneFlowsRaised.Add(ctx, w.merged.raised)
+	if w.raised > 0 {
+		c.GoldmaneFlowsRaised.Add(ctx, w.raised)
 	}
-	add(ctx, c.GoldmaneFlowsMerged, w.merged.byReporter, "by", "reporter")
-	add(ctx, c.GoldmaneFlowsMerged, w.merged.byPolicyOrder, "by", "policy_order")
+	add(ctx, c.GoldmaneFlowsMerged, w.byReporter, "by", "reporter")
+	add(ctx, c.GoldmaneFlowsMerged, w.byPolicyOrder, "by", "policy_order")
 	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.noFlow, "reason", "no_flow")
 	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.noKey, "reason", "no_key")
 	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.unfinished, "reason", "unfinished")

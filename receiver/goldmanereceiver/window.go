@@ -19,9 +19,8 @@ type window struct {
 	flows []flowlog.Flow
 	// records are in the order of emission: by timestamp.
 	records []record
-	merged  merged
-	// seen is the ledger of all rows; discarded counts those that became no flow.
-	seen      ledger
+	whole
+	// discarded counts rows that became no flow.
 	discarded int64
 }
 
@@ -35,15 +34,15 @@ type record struct {
 	flow int32
 }
 
-// newWindow makes a window of what Goldmane answered for it. Flows that are in known,
-// the ledger of an earlier answer, are left out, and the others marked late; nil is
-// for the first answer. The window's strings are parts of the answer.
-func newWindow(start int64, a answer, c *converter, mergeReporters bool, known ledger) (*window, error) {
+// newWindow makes a window of what Goldmane answered for it, without what was handed on
+// earlier; what is left is late then. The window's strings are parts of the answer.
+func newWindow(start int64, a answer, c *converter, mergeReporters bool, before earlier) (*window, error) {
 	w := &window{start: start}
 	w.flows = make([]flowlog.Flow, 0, a.count())
+	late := before.seen != nil || before.live != nil
 	err := a.eachFlow(func(row *wireFlow) {
 		w.rows++
-		w.flows = append(w.flows, flowlog.Flow{Late: known != nil})
+		w.flows = append(w.flows, flowlog.Flow{Late: late})
 		if last := len(w.flows) - 1; !c.convert(row, start, &w.flows[last]) {
 			w.flows = w.flows[:last]
 			w.discarded++
@@ -52,16 +51,16 @@ func newWindow(start int64, a answer, c *converter, mergeReporters bool, known l
 	if err != nil {
 		return nil, err
 	}
-	var left []int32
-	left, w.seen, w.merged = merge(w.flows, mergeReporters, known)
-	w.order(left)
+	w.whole = merge(w.flows, mergeReporters, before)
+	w.order()
 	return w, nil
 }
 
-// order writes the lines of those flows and sorts the records by timestamp, which the hash of the
+// order writes the lines of the flows that are left and sorts the records by timestamp, which the hash of the
 // key decides: the order is the same whatever order Goldmane answered in, and Loki
 // takes entries in order at the least cost.
-func (w *window) order(flows []int32) {
+func (w *window) order() {
+	flows := w.left
 	w.records = make([]record, len(flows))
 	// All lines of a window share one string: they leave together, and 50,000 small
 	// allocations become one.

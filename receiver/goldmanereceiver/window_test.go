@@ -67,7 +67,7 @@ func assemble(t testing.TB, mergeReporters bool, rows ...*goldmane.FlowResult) (
 	t.Helper()
 	c, err := newConverter([]string{"*"})
 	require.NoError(t, err)
-	w, err := newWindow(windowStart, encode(t, rows...), c, mergeReporters, nil)
+	w, err := newWindow(windowStart, encode(t, rows...), c, mergeReporters, earlier{})
 	require.NoError(t, err)
 	return w, c
 }
@@ -141,7 +141,7 @@ func TestMergeReporters(t *testing.T) {
 			w, _ := assemble(t, true, test.rows...)
 			slices.Sort(test.want)
 			assert.Equal(t, test.want, lines(w))
-			assert.Equal(t, test.merged, w.merged.byReporter)
+			assert.Equal(t, test.merged, w.byReporter)
 		})
 	}
 }
@@ -257,7 +257,7 @@ func TestLabelsArePassedOnByGlob(t *testing.T) {
 	c, err := newConverter([]string{"app.*/*", "service-identity"})
 	require.NoError(t, err)
 	for range 2 { // the second time from memory
-		w, err := newWindow(windowStart, encode(t, row(labels)), c, true, nil)
+		w, err := newWindow(windowStart, encode(t, row(labels)), c, true, earlier{})
 		require.NoError(t, err)
 		assert.Equal(t, []flowlog.Label{{Key: "app.kubernetes.io/name", Value: "web"}, {Key: "service-identity", Value: "web"}}, w.flows[0].Source.Labels)
 		assert.Empty(t, w.flows[0].Destination.Labels)
@@ -320,7 +320,7 @@ func TestAWindowAddsUp(t *testing.T) {
 	}
 	apart, c := assemble(t, false, all...)
 	assert.Zero(t, c.discarded)
-	assert.Equal(t, len(all), len(apart.records)+int(apart.merged.byPolicyOrder))
+	assert.Equal(t, len(all), len(apart.records)+int(apart.byPolicyOrder))
 	var got flowlog.Counters
 	for _, r := range apart.records {
 		got.Add(&apart.flows[r.flow].Counters)
@@ -328,8 +328,8 @@ func TestAWindowAddsUp(t *testing.T) {
 	assert.Equal(t, want, got)
 
 	together, _ := assemble(t, true, rows(2)...)
-	assert.Positive(t, together.merged.byReporter)
-	assert.Equal(t, len(apart.records), len(together.records)+int(together.merged.byReporter))
+	assert.Positive(t, together.byReporter)
+	assert.Equal(t, len(apart.records), len(together.records)+int(together.byReporter))
 }
 
 func TestRecordsAreInOrderOfTimeAndUnique(t *testing.T) {

@@ -158,7 +158,7 @@ func TestTextThatIsNotUTF8IsMended(t *testing.T) {
 	require.NoError(t, err)
 	c, err := newConverter([]string{"*"})
 	require.NoError(t, err)
-	w, err := newWindow(windowStart, answer{strings.Replace(string(b), "abc", "a\xffc", 1)}, c, true, nil)
+	w, err := newWindow(windowStart, answer{strings.Replace(string(b), "abc", "a\xffc", 1)}, c, true, earlier{})
 	require.NoError(t, err)
 	assert.Contains(t, w.records[0].line, "frontend/a\uFFFDc ")
 	assert.Equal(t, oddities{badText: 1}, c.odd)
@@ -200,7 +200,7 @@ func FuzzReader(f *testing.F) {
 		}
 		c, err := newConverter(nil)
 		require.NoError(t, err)
-		if w, err := newWindow(windowStart, answer{string(b)}, c, true, nil); err == nil {
+		if w, err := newWindow(windowStart, answer{string(b)}, c, true, earlier{}); err == nil {
 			w.logs(0, len(w.records))
 		}
 	})

@@ -39,6 +39,9 @@ type TelemetryBuilder struct {
 	GoldmaneListFailures      metric.Int64Counter
 	GoldmaneListPaced         metric.Float64Counter
 	GoldmaneListSize          metric.Int64Histogram
+	GoldmaneLiveClosed        metric.Int64Counter
+	GoldmaneLiveEmitted       metric.Int64Counter
+	GoldmaneLiveMissed        metric.Int64Counter
 	GoldmaneReconnects        metric.Int64Counter
 	GoldmaneRecordsEmitted    metric.Int64Counter
 	GoldmaneRecordsRejected   metric.Int64Counter
@@ -197,6 +200,24 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithDescription("Size of Goldmane's answers. [Development]"),
 		metric.WithUnit("By"),
 		metric.WithExplicitBucketBoundaries([]float64{1000, 10000, 100000, 1e+06, 1e+07, 1e+08}...),
+	)
+	errs = errors.Join(errs, err)
+	builder.GoldmaneLiveClosed, err = builder.meter.Int64Counter(
+		"goldtrail_goldmane_live_closed",
+		metric.WithDescription("Times that the live lane was closed and opened again. [Development]"),
+		metric.WithUnit("{closing}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.GoldmaneLiveEmitted, err = builder.meter.Int64Counter(
+		"goldtrail_goldmane_live_emitted",
+		metric.WithDescription("Flows that the live lane handed on. [Development]"),
+		metric.WithUnit("{flow}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.GoldmaneLiveMissed, err = builder.meter.Int64Counter(
+		"goldtrail_goldmane_live_missed",
+		metric.WithDescription("Records that the listing of a window added to what the live lane had handed on of it. [Development]"),
+		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.GoldmaneReconnects, err = builder.meter.Int64Counter(

@@ -41,6 +41,9 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.GoldmaneListFailures.Add(context.Background(), 1)
 	tb.GoldmaneListPaced.Add(context.Background(), 1)
 	tb.GoldmaneListSize.Record(context.Background(), 1)
+	tb.GoldmaneLiveClosed.Add(context.Background(), 1)
+	tb.GoldmaneLiveEmitted.Add(context.Background(), 1)
+	tb.GoldmaneLiveMissed.Add(context.Background(), 1)
 	tb.GoldmaneReconnects.Add(context.Background(), 1)
 	tb.GoldmaneRecordsEmitted.Add(context.Background(), 1)
 	tb.GoldmaneRecordsRejected.Add(context.Background(), 1)
@@ -78,6 +81,15 @@ func TestSetupTelemetry(t *testing.T) {
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualGoldmaneListSize(t, testTel,
 		[]metricdata.HistogramDataPoint[int64]{{}}, metricdatatest.IgnoreValue(),
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualGoldmaneLiveClosed(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualGoldmaneLiveEmitted(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
+		metricdatatest.IgnoreTimestamp())
+	AssertEqualGoldmaneLiveMissed(t, testTel,
+		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualGoldmaneReconnects(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},

@@ -1,0 +1,274 @@
+package goldmanereceiver
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+	"github.com/goldtrail/goldtrail/internal/goldmane"
+)
+
+const (
+	// laneBytes bounds what the lane holds while the pipeline refuses: 64 MiB, some
+	// 150,000 flows. Beyond it the lane is closed and emptied; the listing of the windows
+	// has it all.
+	laneBytes = 64 << 20
+	// laneLag is how many windows late a flow may arrive before the lane is closed: a
+	// window is streamed two windows after its start.
+	laneLag = 5
+	// laneWindow is gRPC's flow-control window where the lane is used, in bytes: Goldmane
+	// can send a window's flows at once, and never waits for us.
+	laneWindow = 32 << 20
+)
+
+// errLaneFull is why the lane is closed when nobody takes what it brings.
+var errLaneFull = fmt.Errorf("the pipeline took nothing while %d MiB of flows came", laneBytes>>20)
+
+// lane is one Flows.Stream from now on, an early and incomplete view of what will be
+// listed. It is drained at once, whatever the pipeline does: Goldmane itself stalls
+// behind a stream that is read slowly.
+type lane struct {
+	r *goldmaneReceiver
+	// ready has an element when rows may be there.
+	ready chan struct{}
+	// taken has an element when rows have been taken.
+	taken chan struct{}
+
+	// mu guards what follows.
+	mu    sync.Mutex
+	rows  []string
+	bytes int
+}
+
+func newLane(r *goldmaneReceiver) *lane {
+	return &lane{r: r, ready: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
+}
+
+// run keeps the lane open until ctx ends. One stream at a time: the 101st kills
+// Goldmane.
+func (l *lane) run(ctx context.Context) {
+	pause := l.r.newBackOff()
+	for {
+		began := l.r.clock.Now()
+		err := l.stream(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		l.r.count.GoldmaneLiveClosed.Add(ctx, 1)
+		l.r.set.Logger.Info("The live lane was closed; it will be opened again, and nothing is lost", zap.Error(err))
+		if errors.Is(err, errLaneFull) {
+			// Not before the pipeline moves.
+			select {
+			case <-l.taken:
+			case <-ctx.Done():
+			}
+		}
+		if l.r.clock.Since(began) > l.r.cfg.Window {
+			pause.Reset()
+		}
+		if !l.r.sleep(ctx, pause.NextBackOff()) {
+			return
+		}
+	}
+}
+
+// stream reads one stream to its end.
+func (l *lane) stream(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := l.r.conn.NewStream(ctx, &goldmane.Flows_ServiceDesc.Streams[0], goldmane.Flows_Stream_FullMethodName, grpc.ForceCodecV2(l.r.codec))
+	if err != nil {
+		return err
+	}
+	// Start 0 is no backfill. What is past is listed.
+	if err := stream.SendMsg(&goldmane.FlowStreamRequest{}); err != nil {
+		return err
+	}
+	if err := stream.CloseSend(); err != nil {
+		return err
+	}
+	for {
+		var row answer
+		if err := stream.RecvMsg(&row); err != nil {
+			return err
+		}
+		if late := l.late(row.text); late > 0 {
+			return fmt.Errorf("it lags: flows came %v after their window's start", late)
+		}
+		if !l.put(row.text) {
+			return errLaneFull
+		}
+	}
+}
+
+// late returns how late a row has come, or 0 where that is early enough.
+func (l *lane) late(row string) time.Duration {
+	var flow wireFlow
+	if !flow.readResult(row, &labelRoom{}) || flow.start == 0 {
+		return 0
+	}
+	if came := l.r.clock.Since(time.Unix(flow.start, 0)); came > laneLag*l.r.cfg.Window {
+		return came
+	}
+	return 0
+}
+
+// put adds a row, or empties the lane where there is no room.
+func (l *lane) put(row string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	room := l.bytes+len(row) <= laneBytes
+	if room {
+		l.rows, l.bytes = append(l.rows, row), l.bytes+len(row)
+	} else {
+		l.rows, l.bytes = nil, 0
+		select { // an earlier taking says nothing
+		case <-l.taken:
+		default:
+		}
+	}
+	select {
+	case l.ready <- struct{}{}:
+	default:
+	}
+	return room
+}
+
+// take empties the lane.
+func (l *lane) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	rows := l.rows
+	l.rows, l.bytes = nil, 0
+	select {
+	case l.taken <- struct{}{}:
+	default:
+	}
+	return rows
+}
+
+// counted is what has been handed on of a window's flows, by key.
+type counted map[uint64]flowlog.Counters
+
+// remaining returns what a flow has counted beyond what was handed on. It is not ok where
+// that is nothing, or less: a Goldmane that was restarted may know less than before.
+func (c counted) remaining(key uint64, now flowlog.Counters) (flowlog.Counters, bool) {
+	before, ok := c[key]
+	if !ok {
+		return now, true
+	}
+	rest := flowlog.Counters{
+		SourcePackets:        now.SourcePackets - before.SourcePackets,
+		SourceBytes:          now.SourceBytes - before.SourceBytes,
+		DestinationPackets:   now.DestinationPackets - before.DestinationPackets,
+		DestinationBytes:     now.DestinationBytes - before.DestinationBytes,
+		ConnectionsStarted:   now.ConnectionsStarted - before.ConnectionsStarted,
+		ConnectionsCompleted: now.ConnectionsCompleted - before.ConnectionsCompleted,
+		ConnectionsLive:      now.ConnectionsLive - before.ConnectionsLive,
+	}
+	if rest == (flowlog.Counters{}) || min(rest.SourcePackets, rest.SourceBytes, rest.DestinationPackets,
+		rest.DestinationBytes, rest.ConnectionsStarted, rest.ConnectionsCompleted) < 0 {
+		return rest, false
+	}
+	return rest, true
+}
+
+// countedBytes is the size of one flow of counted in storage.
+const countedBytes = 64
+
+func (c counted) encode() []byte {
+	b := make([]byte, 0, len(c)*countedBytes)
+	for key, n := range c {
+		b = binary.LittleEndian.AppendUint64(b, key)
+		for _, v := range [...]int64{
+			n.SourcePackets, n.SourceBytes, n.DestinationPackets, n.DestinationBytes,
+			n.ConnectionsStarted, n.ConnectionsCompleted, n.ConnectionsLive,
+		} {
+			b = binary.LittleEndian.AppendUint64(b, uint64(v))
+		}
+	}
+	return b
+}
+
+func decodeCounted(b []byte) (counted, error) {
+	if len(b)%countedBytes != 0 {
+		return nil, errLedger
+	}
+	c := counted{}
+	for ; len(b) > 0; b = b[countedBytes:] {
+		var n flowlog.Counters
+		for i, v := range []*int64{
+			&n.SourcePackets, &n.SourceBytes, &n.DestinationPackets, &n.DestinationBytes,
+			&n.ConnectionsStarted, &n.ConnectionsCompleted, &n.ConnectionsLive,
+		} {
+			*v = int64(binary.LittleEndian.Uint64(b[8+8*i:]))
+		}
+		c[binary.LittleEndian.Uint64(b)] = n
+	}
+	return c, nil
+}
+
+func countedKey(start int64) string { return fmt.Sprintf("live/%d", start) }
+
+// handOnLive hands on what the lane has brought of windows that are still to be listed.
+// It returns false when ctx has ended.
+func (r *goldmaneReceiver) handOnLive(ctx context.Context) bool {
+	windows := map[int64]*window{}
+	var labels labelRoom
+	r.convert.reset()
+	for _, row := range r.lane.take() {
+		var from wireFlow
+		if !from.readResult(row, &labels) || from.start%r.windowSeconds() != 0 || !r.state.unread(from.start) {
+			continue // the listing will say, or has said, what is to be said of it
+		}
+		w := windows[from.start]
+		if w == nil {
+			w = &window{start: from.start}
+			windows[from.start] = w
+		}
+		var f flowlog.Flow
+		if r.convert.convert(&from, from.start, &f) {
+			w.flows = append(w.flows, f)
+		}
+	}
+	r.convert.reset() // the listing counts
+	starts := make([]int64, 0, len(windows))
+	for start := range windows {
+		starts = append(starts, start)
+	}
+	slices.Sort(starts)
+	for _, start := range starts {
+		w := windows[start]
+		known := r.live[start]
+		if known == nil {
+			known = counted{}
+		}
+		w.whole = merge(w.flows, false, earlier{live: known, onlyNew: true})
+		if len(w.left) == 0 {
+			continue
+		}
+		w.order()
+		for i, at := range w.left {
+			known[w.keys[i]] = w.flows[at].Counters
+		}
+		after := r.state.clone()
+		if !slices.Contains(after.Live, start) {
+			after.Live = append(after.Live, start)
+		}
+		if !r.handOn(ctx, w, nil, after, storage.SetOperation(countedKey(start), known.encode())) {
+			return false
+		}
+		r.live[start] = known
+		r.count.GoldmaneLiveEmitted.Add(ctx, int64(len(w.left)))
+	}
+	return true
+}

@@ -1,0 +1,155 @@
+package goldmanereceiver
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+	"github.com/goldtrail/goldtrail/internal/goldmane"
+	"github.com/goldtrail/goldtrail/receiver/goldmanereceiver/internal/metadatatest"
+)
+
+// startLive starts a receiver with the live lane, and waits until Goldmane streams to
+// it: until flows that nobody could have listed yet arrive.
+func (r *rig) startLive() {
+	cfg := r.config()
+	r.store(cfg)
+	cfg.Live, cfg.MergeReporters = true, false
+	r.start(cfg)
+	r.advance(0)
+	require.Eventually(r.t, func() bool {
+		start := r.ringClock.Now().Unix() / 15 * 15
+		r.push(start, port(9999))
+		r.advance(30 * time.Second) // the window is streamed now, and settles in 15 s
+		for range 20 {
+			if len(r.bodies()) > 0 {
+				return true
+			}
+			time.Sleep(time.Millisecond) //nolint:forbidigo // a stream that is not open yet brings nothing; the next window may
+		}
+		return false
+	}, patience, time.Millisecond, "the stream should open")
+}
+
+// onPort counts records by port, and adds up what the source sent.
+func (r *rig) onPort(p string) (records int, packets int64, late int) {
+	for _, line := range r.bodies() {
+		f, err := flowlog.ParseLine(line)
+		require.NoError(r.t, err)
+		if strings.Contains(line, " "+p+"/tcp ") {
+			records++
+			packets += f.SourcePackets
+			if f.Late {
+				late++
+			}
+		}
+	}
+	return records, packets, late
+}
+
+func TestLiveLane(t *testing.T) {
+	r := newRig(t, nil, nil)
+	r.startLive()
+	start := r.ringClock.Now().Unix() / 15 * 15
+	r.push(start, port(1))
+	r.push(start, port(2))
+	r.advance(30 * time.Second) // streamed, not settled
+	require.Eventually(t, func() bool { n, _, _ := r.onPort("2"); return n == 1 }, patience, time.Millisecond, "what is streamed is handed on at once")
+	r.push(start, port(2)) // the same flow again: it has counted twice as much
+	r.push(start, port(3)) // too late for the stream
+	r.run(30 * time.Second)
+	require.Eventually(t, func() bool { n, _, _ := r.onPort("3"); return n == 1 }, patience, time.Millisecond)
+
+	for p, want := range map[string]struct {
+		records, late int
+		packets       int64
+	}{"1": {1, 0, 10}, "2": {2, 1, 20}, "3": {1, 1, 10}} {
+		records, packets, late := r.onPort(p)
+		assert.Equal(t, want.records, records, "port %s", p)
+		assert.Equal(t, want.late, late, "port %s", p)
+		assert.Equal(t, want.packets, packets, "port %s: the sum is what Goldmane has", p)
+	}
+	// And once more when it is looked at again: what has grown is counted only.
+	r.push(start, port(1))
+	r.run(6 * time.Minute)
+	n, packets, _ := r.onPort("1")
+	assert.Equal(t, 1, n)
+	assert.Equal(t, int64(10), packets)
+	metadatatest.AssertEqualGoldmaneFlowsRaised(t, r.telemetry, sum(1), ignore)
+}
+
+// The pipeline refuses, the lane overflows: it is closed, and everything arrives all the
+// same, once.
+func TestLiveLaneOverflows(t *testing.T) {
+	r := newRig(t, nil, nil)
+	r.startLive()
+	r.setRefuse(errors.New("queue is full"))
+	start := r.ringClock.Now().Unix() / 15 * 15
+	big := func(f *goldmane.Flow) { f.SourceLabels = []string{"x=" + strings.Repeat("x", 1<<20)} }
+	for p := range int64(laneBytes>>20 + 5) {
+		r.push(start, port(1000+p), big)
+	}
+	r.ringClock.Advance(30 * time.Second)
+	r.clock.Advance(30 * time.Second)
+	r.pass(10*time.Millisecond, r.logContains("the pipeline took nothing while 64 MiB of flows came"), "the lane should be closed")
+	r.setRefuse(nil)
+	r.pass(time.Second, func() bool { n, _, _ := r.onPort("1000"); return n == 1 }, "the listing has it all")
+	for p := range int64(laneBytes>>20 + 5) {
+		n, packets, _ := r.onPort(itoa(1000 + p))
+		assert.Equal(t, 1, n, "port %d", 1000+p)
+		assert.Equal(t, int64(10), packets)
+	}
+}
+
+// A crash between storing what is about to be handed on and taking note that it was.
+func TestWhatIsInTheOutboxIsHandedOnExactly(t *testing.T) {
+	r := newRig(t, nil, nil)
+	r.startLive()
+	r.stop()
+	before := len(r.bodies())
+	w, _ := assemble(t, false, row(port(77)))
+	after := r.receiver.state.clone()
+	after.Evidence = nil
+	cfg := r.receiver.cfg
+	keep, err := openStore(context.Background(), r, cfg.StorageID, r.receiver.set.ID, r.receiver.set.Logger)
+	require.NoError(t, err)
+	require.NoError(t, keep.fillOutbox(context.Background(), w, &flowlog.Coverage{Start: windowStart, End: windowStart + 15, Status: flowlog.StatusComplete}, after, nil))
+	require.NoError(t, keep.client.Close(context.Background()))
+
+	r.start(cfg)
+	r.awaitRecords(before + 1)
+	assert.Contains(t, r.bodies(), w.records[0].line)
+	r.stop()
+	r.start(cfg)
+	r.advance(0)
+	r.awaitRecords(before + 1) // once
+}
+
+func TestCounted(t *testing.T) {
+	c := counted{7: {SourcePackets: 1, SourceBytes: 2, DestinationPackets: 3, DestinationBytes: 4, ConnectionsStarted: 5, ConnectionsCompleted: 6, ConnectionsLive: 7}, 8: {}}
+	back, err := decodeCounted(c.encode())
+	require.NoError(t, err)
+	assert.Equal(t, c, back)
+	_, err = decodeCounted([]byte("torn"))
+	require.ErrorIs(t, err, errLedger)
+
+	rest, ok := c.remaining(9, flowlog.Counters{SourceBytes: 1})
+	assert.True(t, ok, "a new flow is left whole")
+	assert.Equal(t, flowlog.Counters{SourceBytes: 1}, rest)
+	_, ok = c.remaining(7, c[7])
+	assert.False(t, ok, "nothing is left")
+	grown := c[7]
+	grown.SourceBytes += 10
+	grown.ConnectionsLive = 0
+	rest, ok = c.remaining(7, grown)
+	assert.True(t, ok)
+	assert.Equal(t, flowlog.Counters{SourceBytes: 10, ConnectionsLive: -7}, rest)
+	_, ok = c.remaining(7, flowlog.Counters{SourceBytes: 99})
+	assert.False(t, ok, "a Goldmane that knows less has been restarted")
+}
