@@ -18,4 +18,4 @@ COPY --from=build --chown=10001:10001 /data /var/lib/goldtrail
 USER 10001:10001
 EXPOSE 13133 8888
 ENTRYPOINT ["/otelcol-goldtrail"]
-CMD ["--config", "/etc/goldtrail/config/collector.yaml"]
+CMD ["--feature-gates=+extension.healthcheck.useComponentStatus", "--config", "/etc/goldtrail/config/collector.yaml"]

@@ -154,9 +154,23 @@ func TestGoldmaneArrivesLater(t *testing.T) {
 	require.NoError(t, err)
 	requireLogged(t, collector.Process, "Cannot read flows from Goldmane; will try again", "is Goldmane running, and may this host reach 'endpoint' "+addr)
 	require.NoError(t, collector.Healthy(t.Context()))
+	requireStatus(t, collector, "StatusRecoverableError")
 
 	_, _, err = s.Simulator(t.Context(), stack.SimulatorOptions{Listen: addr, Window: window, History: 20})
 	require.NoError(t, err)
 	requireLogged(t, collector.Process, "Reading flows from Goldmane again")
+	requireStatus(t, collector, "StatusOK")
 	requireFlows(t, loki, cluster)
+}
+
+// requireStatus waits until health_check tells that status of all components together.
+func requireStatus(t *testing.T, collector *stack.Collector, want string) {
+	t.Helper()
+	requireSoon(t, func(ctx context.Context) error {
+		got, err := collector.Status(ctx)
+		if err == nil && got != want {
+			err = fmt.Errorf("health_check tells %s, not %s", got, want)
+		}
+		return err
+	})
 }

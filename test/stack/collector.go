@@ -3,6 +3,7 @@ package stack
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -46,6 +47,27 @@ func (s *Stack) Collector(ctx context.Context, o CollectorOptions) (*Collector, 
 // Healthy returns nil if the Collector's health_check answers with 200.
 func (c *Collector) Healthy(ctx context.Context) error { return answers(ctx, c.healthURL) }
 
+// Status returns the status that the Collector's health_check tells of all components
+// together: StatusOK, StatusRecoverableError.
+func (c *Collector) Status(ctx context.Context) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.healthURL, http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	var health struct {
+		Status string `json:"status"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&health); err != nil {
+		return "", fmt.Errorf("health_check at %s: %w", c.healthURL, err)
+	}
+	return health.Status, nil
+}
+
 // Metric adds up the series of one of the Collector's own metrics, whose name begins
 // so. It is 0 where there is none yet.
 func (c *Collector) Metric(ctx context.Context, name string) (float64, error) {
@@ -85,8 +107,11 @@ func (s *Stack) Validate(ctx context.Context, o CollectorOptions) error {
 	return nil
 }
 
+// statusGate lets health_check tell the components' status, as the image does.
+const statusGate = "--feature-gates=+extension.healthcheck.useComponentStatus"
+
 func collectorArgs(o CollectorOptions) []string {
-	args := []string{"--config", o.Config}
+	args := []string{statusGate, "--config", o.Config}
 	for _, set := range o.Set {
 		args = append(args, "--set", set)
 	}
