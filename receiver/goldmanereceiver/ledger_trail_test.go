@@ -1,0 +1,205 @@
+package goldmanereceiver
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+// trail is what the sink's records say, exact repeats dropped.
+type trail struct {
+	window   int64 // its length, seconds
+	reports  map[nodeReport]int
+	late     int
+	both     int             // records of both sides
+	repeated map[int64]bool  // by window
+	final    map[int64]final // by window
+	missing  map[int64]string
+	gaps     []string
+	problems []string
+}
+
+// final is the last word on a window.
+type final struct {
+	line   string
+	status string
+	cause  string
+	rows   int64
+}
+
+// loss is what a test has forced: windows from and up to that may be lost, for one
+// cause, and among them those that must be.
+type loss struct {
+	cause      string
+	from, to   int64
+	mustFrom   int64
+	mustTo     int64
+	afterwards int64 // from here on it may also be that Goldmane was not read in time
+}
+
+func (l *trail) problem(format string, a ...any) {
+	l.problems = append(l.problems, fmt.Sprintf(format, a...))
+}
+
+// trail reads what the sink has.
+func (s *sink) trail(window time.Duration) *trail {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &trail{
+		window: int64(window / time.Second), reports: map[nodeReport]int{}, repeated: map[int64]bool{},
+		final: map[int64]final{}, missing: map[int64]string{},
+	}
+	seen := map[string]bool{}
+	for _, r := range s.records {
+		exact := string(binary.BigEndian.AppendUint64([]byte(r.stream+r.body), uint64(r.at.UnixNano())))
+		if seen[exact] {
+			l.repeated[r.attributes[flowlog.FlowStart].(int64)] = true
+			continue
+		}
+		seen[exact] = true
+		l.read(r)
+	}
+	return l
+}
+
+func (l *trail) read(r received) {
+	start, end := r.attributes[flowlog.FlowStart].(int64), r.attributes[flowlog.FlowEnd].(int64)
+	switch r.event {
+	case flowlog.EventName:
+		of := nodeReport{r.attributes[flowlog.DestinationPort].(int64), start, r.attributes[flowlog.FlowReporter].(string)}
+		if of.reporter == flowlog.ReporterBoth {
+			l.both++
+			of.reporter = flowlog.ReporterDestination
+			l.reports[of]++
+			of.reporter = flowlog.ReporterSource
+		}
+		l.reports[of]++
+		if strings.HasSuffix(r.body, " late") {
+			l.late++
+		}
+	case flowlog.EventCoverage:
+		if !r.attributes[flowlog.CoverageFinal].(bool) {
+			return
+		}
+		before, twice := l.final[start]
+		cause, _ := r.attributes[flowlog.CoverageCause].(string)
+		l.final[start] = final{r.body, r.attributes[flowlog.CoverageStatus].(string), cause, r.attributes[flowlog.CoverageFlows].(int64)}
+		// After a kill the receiver may not know that it had the last word, and if the
+		// window is then lost it cannot know that it was whole.
+		if twice && !l.torn(start) {
+			l.problem("%s has two final words: %s and %s", at(start), before.line, r.body)
+		}
+	case flowlog.EventGap:
+		cause := r.attributes[flowlog.CoverageCause].(string)
+		l.gaps = append(l.gaps, r.body)
+		for ; start < end; start += l.window {
+			if before, ok := l.missing[start]; ok {
+				l.problem("%s is missing twice: %s and %s", at(start), before, cause)
+			}
+			l.missing[start] = cause
+		}
+	}
+}
+
+func at(start int64) string { return time.Unix(start, 0).UTC().Format(time.RFC3339) }
+
+// accountForWindows holds the trail against what was done to it.
+func (l *trail) accountForWindows(losses []loss) {
+	first, last := l.span()
+	for start := first; start <= last; start += l.window {
+		if _, ok := l.final[start]; ok == (l.missing[start] != "") {
+			l.problem("%s: has a final word %v, is missing %q", at(start), ok, l.missing[start])
+		}
+	}
+	for start, cause := range l.missing {
+		if !slices.ContainsFunc(losses, func(loss loss) bool {
+			return loss.from <= start && start < loss.to && (cause == loss.cause || cause == flowlog.CauseRingOverrun && start >= loss.afterwards)
+		}) {
+			l.problem("%s is missing, and it was not lost for %s", at(start), cause)
+		}
+	}
+	for _, loss := range losses {
+		torn := 0
+		for start := loss.mustFrom; start < loss.mustTo; start += l.window {
+			switch {
+			case l.missing[start] == loss.cause:
+			case l.torn(start) && torn == 0:
+				torn++ // it was being handed on
+			default:
+				l.problem("%s is not missing for %s; %s", at(start), loss.cause, l.final[start].line)
+			}
+		}
+	}
+}
+
+func (l *trail) span() (first, last int64) {
+	first = 1 << 62
+	for start := range l.final {
+		first, last = min(first, start), max(last, start)
+	}
+	return first, last
+}
+
+// torn reports whether a window was handed on in part.
+func (l *trail) torn(start int64) bool {
+	f := l.final[start]
+	return f.status == flowlog.StatusPartial && f.rows == 0
+}
+
+// accountForReports holds the trail against what Goldmane was given.
+func (l *trail) accountForReports(given map[nodeReport]gift, restarts []time.Time) {
+	first, last := l.span()
+	window := time.Duration(l.window) * time.Second
+	for r, gift := range given {
+		if r.window < first || r.window > last {
+			continue
+		}
+		final, after := l.final[r.window], gift.first.Sub(time.Unix(r.window, 0))
+		what := fmt.Sprintf("%s port %d of %s, given %v after the window's start", at(r.window), r.port, r.reporter, after)
+		switch n := l.reports[r]; {
+		case l.missing[r.window] != "":
+			if n > 0 {
+				l.problem("%s, is in the trail, and its window in a gap", what)
+			}
+		case n > 1 && !(n == 2 && l.repeated[r.window]):
+			// Handed on again after a kill, it may be another record: with the other
+			// side's report, which has come since, it is of both.
+			l.problem("%s, is %d times in the trail", what, n)
+		case n > 0 || l.torn(r.window):
+		case final.status == flowlog.StatusComplete && after < 22*window:
+			l.problem("%s, is not in the trail; %s", what, final.line)
+		case after < 2*window && l.hasAgain(gift, restarts, window):
+			// It was there when the window was first read, whatever came then.
+			l.problem("%s, is not in the trail; %s", what, final.line)
+		}
+	}
+	for r := range l.reports {
+		if _, ok := given[r]; !ok {
+			l.problem("%s port %d of %s is in the trail and nobody gave it", at(r.window), r.port, r.reporter)
+		}
+	}
+}
+
+// hasAgain reports whether a Goldmane that was restarted had a report again before the
+// receiver would read its window. What is older is in a gap, or was read before.
+func (l *trail) hasAgain(g gift, restarts []time.Time, window time.Duration) bool {
+	return !slices.ContainsFunc(restarts, func(r time.Time) bool {
+		old := r.Sub(g.first)
+		again := g.again.Sub(r)
+		return old > 0 && old <= (resentWindows+1)*window && (again < 0 || again > (resentAfter-1)*window)
+	})
+}
+
+// require fails the test if anything is wrong.
+func (l *trail) require(t *testing.T) {
+	t.Helper()
+	slices.Sort(l.problems)
+	if len(l.problems) > 0 {
+		t.Errorf("%d problems, the first of them:\n%s", len(l.problems), strings.Join(l.problems[:min(20, len(l.problems))], "\n"))
+	}
+}
