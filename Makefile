@@ -42,15 +42,21 @@ demo: $(DEMO) $(COLLECTOR) $(if $(GOLDMANE),,$(SIMULATOR)) $(if $(LOKI_URL),,$(L
 ##@ Test it
 
 .PHONY: test
-test: lint drift race e2e ## everything: lint, drift, unit tests with -race, end to end
+test: lint drift race ledger e2e ## everything: lint, drift, unit tests with -race, the ledger test, end to end
 
 .PHONY: unit
 unit: ## the quick tests
-	go test -timeout 3m ./...
+	go test -short -timeout 3m ./...
 
 .PHONY: race
 race: ## the quick tests with the race detector
-	go test -race -timeout 5m ./...
+	go test -race -short -timeout 5m ./...
+
+# Not with the race detector: it makes the receiver three times as slow as the test's
+# clock is fast, and what it says of goroutines the quick tests say too.
+.PHONY: ledger
+ledger: ## everything goes wrong, and the trail still adds up; with GOLDMANE_BIN against a real one
+	go test -count=1 -timeout 60m -run '^TestLedger$$' ./receiver/goldmanereceiver
 
 .PHONY: e2e
 e2e: $(COLLECTOR) $(SIMULATOR) $(DEMO) $(if $(LOKI_URL),,$(LOKI)) ## the whole pipeline, with the built Collector and a real Loki; TESTFLAGS='-v -run TestPipeline'

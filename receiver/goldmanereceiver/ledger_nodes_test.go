@@ -222,7 +222,7 @@ func (n *node) connectLocked(t *testing.T, address string) {
 	}
 	n.conn = conn
 	n.stream, err = goldmane.NewFlowCollectorClient(conn).Connect(context.Background())
-	assert.NoError(t, err) //nolint:testifylint // likewise
+	assert.NoError(t, err)
 }
 
 // sendLocked returns when Goldmane has taken the flow.

@@ -32,6 +32,7 @@ import (
 // child is what a receiver's process is told, in its environment. Later leaps of the
 // timeline come on its standard input.
 type child struct {
+	Live     bool          `json:"live"`
 	Timeline *timeline     `json:"timeline"` // nil is the wall's time
 	Window   time.Duration `json:"window"`
 	Goldmane string        `json:"goldmane"`
@@ -58,6 +59,7 @@ func (c *child) config() *Config {
 	// gRPC takes this one too, for pauses on the wall.
 	cfg.Retry.InitialInterval = 50 * time.Millisecond
 	cfg.MaxRecvMsgSizeMiB = ledgerMessageMiB
+	cfg.Live, cfg.MergeReporters = c.Live, !c.Live
 	cfg.ListTimeout = 300 * time.Millisecond // on the wall
 	return cfg
 }

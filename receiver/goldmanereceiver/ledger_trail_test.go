@@ -14,7 +14,9 @@ import (
 // trail is what the sink's records say, exact repeats dropped.
 type trail struct {
 	window   int64 // its length, seconds
+	live     bool
 	reports  map[nodeReport]int
+	packets  map[nodeReport]int64 // what the source sent, over all records of a report
 	late     int
 	both     int             // records of both sides
 	repeated map[int64]bool  // by window
@@ -31,6 +33,9 @@ type final struct {
 	cause  string
 	rows   int64
 }
+
+// reportPackets is what the source sent in every report.
+const reportPackets = 10
 
 // loss is what a test has forced: windows from and up to that may be lost, for one
 // cause, and among them those that must be.
@@ -51,7 +56,7 @@ func (s *sink) trail(window time.Duration) *trail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := &trail{
-		window: int64(window / time.Second), reports: map[nodeReport]int{}, repeated: map[int64]bool{},
+		window: int64(window / time.Second), reports: map[nodeReport]int{}, packets: map[nodeReport]int64{}, repeated: map[int64]bool{},
 		final: map[int64]final{}, missing: map[int64]string{},
 	}
 	seen := map[string]bool{}
@@ -79,6 +84,7 @@ func (l *trail) read(r received) {
 			of.reporter = flowlog.ReporterSource
 		}
 		l.reports[of]++
+		l.packets[of] += r.attributes[flowlog.FlowSourcePackets].(int64)
 		if strings.HasSuffix(r.body, " late") {
 			l.late++
 		}
@@ -128,8 +134,8 @@ func (l *trail) accountForWindows(losses []loss) {
 		for start := loss.mustFrom; start < loss.mustTo; start += l.window {
 			switch {
 			case l.missing[start] == loss.cause:
-			case l.torn(start) && torn == 0:
-				torn++ // it was being handed on
+			case l.torn(start) && (torn == 0 || l.live):
+				torn++ // it was being handed on, or was streamed and never listed
 			default:
 				l.problem("%s is not missing for %s; %s", at(start), loss.cause, l.final[start].line)
 			}
@@ -166,7 +172,11 @@ func (l *trail) accountForReports(given map[nodeReport]gift, restarts []time.Tim
 			if n > 0 {
 				l.problem("%s, is in the trail, and its window in a gap", what)
 			}
-		case n > 1 && !(n == 2 && l.repeated[r.window]):
+		case l.live && n > 0:
+			if got := l.packets[r]; got != reportPackets && !l.torn(r.window) {
+				l.problem("%s, has %d packets in %d records instead of %d; %s", what, got, n, reportPackets, final.line)
+			}
+		case n > 1 && (n != 2 || !l.repeated[r.window]):
 			// Handed on again after a kill, it may be another record: with the other
 			// side's report, which has come since, it is of both.
 			l.problem("%s, is %d times in the trail", what, n)
