@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
-	"github.com/stretchr/testify/assert"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -29,8 +28,8 @@ type gift struct{ first, again time.Time }
 const (
 	// portsAWindow have a report of the source in every window, and one in
 	// portsWithDestination of them one of the destination too.
-	portsAWindow         = 16
-	portsWithDestination = 4
+	portsAWindow         = 12
+	portsWithDestination = 3
 	nodeCount            = 3
 )
 
@@ -216,13 +215,14 @@ func (n *nodes) kept(node *node) []nodeReport {
 }
 
 func (n *node) connectLocked(t *testing.T, address string) {
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if !assert.NoError(t, err) { //nolint:testifylint // require would end another goroutine than the test's
-		return
+	var err error
+	n.conn, err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err == nil {
+		n.stream, err = goldmane.NewFlowCollectorClient(n.conn).Connect(context.Background())
 	}
-	n.conn = conn
-	n.stream, err = goldmane.NewFlowCollectorClient(conn).Connect(context.Background())
-	assert.NoError(t, err)
+	if err != nil {
+		t.Errorf("a node cannot connect: %v", err)
+	}
 }
 
 // sendLocked returns when Goldmane has taken the flow.

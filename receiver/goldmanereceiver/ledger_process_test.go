@@ -58,6 +58,7 @@ func (c *child) config() *Config {
 	scale(&cfg.Retry.MaxInterval)
 	// gRPC takes this one too, for pauses on the wall.
 	cfg.Retry.InitialInterval = 50 * time.Millisecond
+	cfg.MaxListShare = 1 // the test is to be quick, also where the race detector is slow
 	cfg.MaxRecvMsgSizeMiB = ledgerMessageMiB
 	cfg.Live, cfg.MergeReporters = c.Live, !c.Live
 	cfg.ListTimeout = 300 * time.Millisecond // on the wall

@@ -3,16 +3,18 @@ package goldmanereceiver
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
 
 // sink is the pipeline's end, in the test's process, so that what it has survives the
@@ -26,16 +28,51 @@ type sink struct {
 	mu sync.Mutex
 	// records are all that arrived. mu guards it, and the next.
 	records []received
+	// covered and final are the ends of the newest window with a coverage record, and
+	// with a final one.
+	covered, final int64
 	// hold is nil, or says of which batch the sender shall never hear that it was taken.
 	hold func(batch []received) bool
 	// held is closed when that batch has come.
 	held chan struct{}
 }
 
+// received is what the test looks at of a record.
 type received struct {
-	stream, event, body string
-	at                  time.Time
-	attributes          map[string]any
+	event, body            string
+	at                     time.Time
+	start, end, port, rows int64
+	packets                int64 // the source's
+	reporter, status       string
+	cause                  string
+	final                  bool
+}
+
+func newReceived(lr plog.LogRecord) received {
+	r := received{event: lr.EventName(), body: lr.Body().Str(), at: lr.Timestamp().AsTime()}
+	for name, v := range lr.Attributes().All() {
+		switch name {
+		case flowlog.FlowStart:
+			r.start = v.Int()
+		case flowlog.FlowEnd:
+			r.end = v.Int()
+		case flowlog.DestinationPort:
+			r.port = v.Int()
+		case flowlog.CoverageFlows:
+			r.rows = v.Int()
+		case flowlog.FlowReporter:
+			r.reporter = v.Str()
+		case flowlog.FlowSourcePackets:
+			r.packets = v.Int()
+		case flowlog.CoverageStatus:
+			r.status = v.Str()
+		case flowlog.CoverageCause:
+			r.cause = v.Str()
+		case flowlog.CoverageFinal:
+			r.final = v.Bool()
+		}
+	}
+	return r
 }
 
 // Export takes a batch, as an OTLP receiver does.
@@ -47,10 +84,9 @@ func (s *sink) Export(ctx context.Context, req plogotlp.ExportRequest) (plogotlp
 	}
 	var batch []received
 	for _, rl := range req.Logs().ResourceLogs().All() {
-		name, _ := rl.Resource().Attributes().Get("service.name")
 		for _, sl := range rl.ScopeLogs().All() {
 			for _, lr := range sl.LogRecords().All() {
-				batch = append(batch, received{name.Str(), lr.EventName(), lr.Body().Str(), lr.Timestamp().AsTime(), lr.Attributes().AsRaw()})
+				batch = append(batch, newReceived(lr))
 			}
 		}
 	}
@@ -66,6 +102,14 @@ func (s *sink) take(batch []received) (hold bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.records = append(s.records, batch...)
+	for i := range batch {
+		if r := &batch[i]; r.event == flowlog.EventCoverage {
+			s.covered = max(s.covered, r.end)
+			if r.final {
+				s.final = max(s.final, r.end)
+			}
+		}
+	}
 	if s.hold == nil || !s.hold(batch) {
 		return false
 	}
@@ -82,17 +126,15 @@ func (s *sink) keepWaiting(is func(batch []received) bool) (held <-chan struct{}
 	return s.held
 }
 
-// has reports whether a record of that event is so.
-func (s *sink) has(event string, is func(received) bool) bool {
+// coveredTo is the end of the newest window of which the trail says something, or its
+// final word.
+func (s *sink) coveredTo(final bool) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// The newest first: that is what is asked for.
-	for _, r := range slices.Backward(s.records) {
-		if r.event == event && is(r) {
-			return true
-		}
+	if final {
+		return s.final
 	}
-	return false
+	return s.covered
 }
 
 func (s *sink) size() int {

@@ -130,11 +130,7 @@ func (l *ledgerRun) caughtUp() { l.t.Helper(); l.hasWordOn(l.clock.Now(), false)
 // hasWordOn waits until the trail says something of the window at t, or its final word.
 func (l *ledgerRun) hasWordOn(t time.Time, final bool) {
 	l.t.Helper()
-	l.eventually(func() bool {
-		return l.sink.has(flowlog.EventCoverage, func(r received) bool {
-			return r.attributes[flowlog.FlowEnd].(int64) > t.Unix() && (!final || r.attributes[flowlog.CoverageFinal].(bool))
-		})
-	}, "it should catch up")
+	l.eventually(func() bool { return l.sink.coveredTo(final) > t.Unix() }, "it should catch up")
 	l.readTo = t.Truncate(l.window).Unix()
 }
 

@@ -1,7 +1,6 @@
 package goldmanereceiver
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,10 +17,10 @@ type trail struct {
 	reports  map[nodeReport]int
 	packets  map[nodeReport]int64 // what the source sent, over all records of a report
 	late     int
-	both     int             // records of both sides
-	repeated map[int64]bool  // by window
-	final    map[int64]final // by window
-	missing  map[int64]string
+	both     int              // records of both sides
+	repeated map[int64]bool   // by window
+	final    map[int64]final  // by window
+	missing  map[int64]string // cause by window
 	gaps     []string
 	problems []string
 }
@@ -30,7 +29,6 @@ type trail struct {
 type final struct {
 	line   string
 	status string
-	cause  string
 	rows   int64
 }
 
@@ -59,55 +57,57 @@ func (s *sink) trail(window time.Duration) *trail {
 		window: int64(window / time.Second), reports: map[nodeReport]int{}, packets: map[nodeReport]int64{}, repeated: map[int64]bool{},
 		final: map[int64]final{}, missing: map[int64]string{},
 	}
-	seen := map[string]bool{}
-	for _, r := range s.records {
-		exact := string(binary.BigEndian.AppendUint64([]byte(r.stream+r.body), uint64(r.at.UnixNano())))
-		if seen[exact] {
-			l.repeated[r.attributes[flowlog.FlowStart].(int64)] = true
+	type exact struct {
+		body string
+		at   time.Time
+	}
+	seen := map[exact]bool{}
+	for i := range s.records {
+		r := &s.records[i]
+		e := exact{r.body, r.at}
+		if seen[e] {
+			l.repeated[r.start] = true
 			continue
 		}
-		seen[exact] = true
+		seen[e] = true
 		l.read(r)
 	}
 	return l
 }
 
-func (l *trail) read(r received) {
-	start, end := r.attributes[flowlog.FlowStart].(int64), r.attributes[flowlog.FlowEnd].(int64)
+func (l *trail) read(r *received) {
 	switch r.event {
 	case flowlog.EventName:
-		of := nodeReport{r.attributes[flowlog.DestinationPort].(int64), start, r.attributes[flowlog.FlowReporter].(string)}
-		if of.reporter == flowlog.ReporterBoth {
+		if r.reporter == flowlog.ReporterBoth {
 			l.both++
-			of.reporter = flowlog.ReporterDestination
+			l.reports[nodeReport{r.port, r.start, flowlog.ReporterSource}]++
+			l.reports[nodeReport{r.port, r.start, flowlog.ReporterDestination}]++
+		} else {
+			of := nodeReport{r.port, r.start, r.reporter}
 			l.reports[of]++
-			of.reporter = flowlog.ReporterSource
+			l.packets[of] += r.packets
 		}
-		l.reports[of]++
-		l.packets[of] += r.attributes[flowlog.FlowSourcePackets].(int64)
 		if strings.HasSuffix(r.body, " late") {
 			l.late++
 		}
 	case flowlog.EventCoverage:
-		if !r.attributes[flowlog.CoverageFinal].(bool) {
+		if !r.final {
 			return
 		}
-		before, twice := l.final[start]
-		cause, _ := r.attributes[flowlog.CoverageCause].(string)
-		l.final[start] = final{r.body, r.attributes[flowlog.CoverageStatus].(string), cause, r.attributes[flowlog.CoverageFlows].(int64)}
+		before, twice := l.final[r.start]
+		l.final[r.start] = final{r.body, r.status, r.rows}
 		// After a kill the receiver may not know that it had the last word, and if the
 		// window is then lost it cannot know that it was whole.
-		if twice && !l.torn(start) {
-			l.problem("%s has two final words: %s and %s", at(start), before.line, r.body)
+		if twice && !l.torn(r.start) {
+			l.problem("%s has two final words: %s and %s", at(r.start), before.line, r.body)
 		}
 	case flowlog.EventGap:
-		cause := r.attributes[flowlog.CoverageCause].(string)
 		l.gaps = append(l.gaps, r.body)
-		for ; start < end; start += l.window {
+		for start := r.start; start < r.end; start += l.window {
 			if before, ok := l.missing[start]; ok {
-				l.problem("%s is missing twice: %s and %s", at(start), before, cause)
+				l.problem("%s is missing twice: %s and %s", at(start), before, r.cause)
 			}
-			l.missing[start] = cause
+			l.missing[start] = r.cause
 		}
 	}
 }
@@ -176,7 +176,7 @@ func (l *trail) accountForReports(given map[nodeReport]gift, restarts []time.Tim
 			if got := l.packets[r]; got != reportPackets && !l.torn(r.window) {
 				l.problem("%s, has %d packets in %d records instead of %d; %s", what, got, n, reportPackets, final.line)
 			}
-		case n > 1 && (n != 2 || !l.repeated[r.window]):
+		case n > 2 || n == 2 && !l.repeated[r.window]:
 			// Handed on again after a kill, it may be another record: with the other
 			// side's report, which has come since, it is of both.
 			l.problem("%s, is %d times in the trail", what, n)
