@@ -1,7 +1,6 @@
 package goldmanereceiver
 
 import (
-	"net"
 	"testing"
 	"time"
 
@@ -16,28 +15,47 @@ import (
 	"github.com/goldtrail/goldtrail/internal/goldmane/sim/cluster"
 )
 
-// wire is Goldmane's answer for one window of the simulator's cluster, as bytes, and
-// the number of flows in it.
-func wire(b *testing.B) ([]byte, int) {
+// wide is how many flows a window may have, ten times what a large cluster's has.
+const wide = 50_000
+
+// sizes are the windows that are measured: one of the simulator's cluster, and a wide
+// one.
+func sizes(b *testing.B, measure func(b *testing.B, answer []byte, flows int)) {
 	b.Helper()
-	g := sim.New(sim.Options{Clock: clockwork.NewFakeClockAt(time.Unix(windowStart+60, 0))})
-	b.Cleanup(g.Stop)
+	var flows []*goldmane.Flow
 	for _, a := range cluster.New(1).Window(windowStart, defaultWindow) {
-		g.Push(a.Flow)
+		flows = append(flows, a.Flow)
 	}
-	listener, err := (&net.ListenConfig{}).Listen(b.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(b, err)
+	b.Run("cluster", func(b *testing.B) {
+		answer, n := wire(b, flows)
+		measure(b, answer, n)
+	})
+	b.Run("wide", func(b *testing.B) {
+		answer, n := wire(b, cluster.New(1).Wide(windowStart, defaultWindow, wide))
+		require.Equal(b, wide, n)
+		measure(b, answer, n)
+	})
+}
+
+// wire is Goldmane's answer for one window of those flows, as bytes, and the number of
+// rows in it.
+func wire(tb testing.TB, flows []*goldmane.Flow) ([]byte, int) {
+	tb.Helper()
+	g := sim.New(sim.Options{Clock: clockwork.NewFakeClockAt(time.Unix(windowStart+60, 0))})
+	defer g.Stop()
+	for _, f := range flows {
+		g.Push(f)
+	}
 	server := sim.NewServer(g, nil)
-	go func() { _ = server.Serve(listener) }()
-	b.Cleanup(server.Stop)
-	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, conn.Close()) })
-	answer, err := goldmane.NewFlowsClient(conn).List(b.Context(), &goldmane.FlowListRequest{StartTimeGte: windowStart, StartTimeLt: windowStart + 15})
-	require.NoError(b, err)
+	conn, err := grpc.NewClient(serve(tb, server), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(tb, err)
+	defer func() { require.NoError(tb, conn.Close()); server.Stop() }()
+	answer, err := goldmane.NewFlowsClient(conn).List(tb.Context(),
+		&goldmane.FlowListRequest{StartTimeGte: windowStart, StartTimeLt: windowStart + 15}, grpc.MaxCallRecvMsgSize(64<<20))
+	require.NoError(tb, err)
 	bytes, err := proto.Marshal(answer)
-	require.NoError(b, err)
-	require.NotEmpty(b, answer.Flows)
+	require.NoError(tb, err)
+	require.NotEmpty(tb, answer.Flows)
 	return bytes, len(answer.Flows)
 }
 
@@ -52,32 +70,34 @@ func report(b *testing.B, flows int) {
 // BenchmarkFloor is the least that any reader of Goldmane pays: its answer's bytes
 // made into messages.
 func BenchmarkFloor(b *testing.B) {
-	bytes, flows := wire(b)
-	b.ReportAllocs()
-	for b.Loop() {
-		var answer goldmane.FlowListResult
-		if err := proto.Unmarshal(bytes, &answer); err != nil {
-			b.Fatal(err)
+	sizes(b, func(b *testing.B, bytes []byte, flows int) {
+		b.ReportAllocs()
+		for b.Loop() {
+			var answer goldmane.FlowListResult
+			if err := proto.Unmarshal(bytes, &answer); err != nil {
+				b.Fatal(err)
+			}
 		}
-	}
-	report(b, flows)
+		report(b, flows)
+	})
 }
 
 // BenchmarkWindow is all that the receiver does: from the bytes of an answer to the
 // records that it hands on. The floor is in it.
 func BenchmarkWindow(b *testing.B) {
-	bytes, flows := wire(b)
 	c, err := newConverter([]string{"*"})
 	require.NoError(b, err)
-	b.ReportAllocs()
-	for b.Loop() {
-		w, err := newWindow(windowStart, answer{string(bytes)}, c, true, earlier{})
-		if err != nil {
-			b.Fatal(err)
+	sizes(b, func(b *testing.B, bytes []byte, flows int) {
+		b.ReportAllocs()
+		for b.Loop() {
+			w, err := newWindow(windowStart, answer{string(bytes)}, c, true, earlier{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			for lo := 0; lo < len(w.records); lo += batchRecords {
+				w.logs(lo, min(lo+batchRecords, len(w.records)))
+			}
 		}
-		for lo := 0; lo < len(w.records); lo += batchRecords {
-			w.logs(lo, min(lo+batchRecords, len(w.records)))
-		}
-	}
-	report(b, flows)
+		report(b, flows)
+	})
 }

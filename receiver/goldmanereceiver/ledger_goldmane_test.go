@@ -61,10 +61,10 @@ func newBackend(t *testing.T, bin string, window time.Duration, clock clockwork.
 }
 
 // serve returns the address where a server serves. Who stops it is the caller.
-func serve(t *testing.T, server *grpc.Server) string {
-	t.Helper()
-	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+func serve(tb testing.TB, server *grpc.Server) string {
+	tb.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
 	go func() { _ = server.Serve(listener) }()
 	return listener.Addr().String()
 }
