@@ -1,6 +1,7 @@
 package goldmanereceiver
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -59,12 +60,20 @@ func wire(tb testing.TB, flows []*goldmane.Flow) ([]byte, int) {
 	return bytes, len(answer.Flows)
 }
 
+// mallocs is how many objects were made so far.
+func mallocs() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.Mallocs
+}
+
 // report says how fast it went, in flows, which is what a cluster has.
-func report(b *testing.B, flows int) {
+func report(b *testing.B, flows int, before uint64) {
 	b.Helper()
 	total := float64(b.N) * float64(flows)
 	b.ReportMetric(total/b.Elapsed().Seconds(), "flows/s")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/total, "ns/flow")
+	b.ReportMetric(float64(mallocs()-before)/total, "allocs/flow")
 }
 
 // BenchmarkFloor is the least that any reader of Goldmane pays: its answer's bytes
@@ -72,23 +81,25 @@ func report(b *testing.B, flows int) {
 func BenchmarkFloor(b *testing.B) {
 	sizes(b, func(b *testing.B, bytes []byte, flows int) {
 		b.ReportAllocs()
+		before := mallocs()
 		for b.Loop() {
 			var answer goldmane.FlowListResult
 			if err := proto.Unmarshal(bytes, &answer); err != nil {
 				b.Fatal(err)
 			}
 		}
-		report(b, flows)
+		report(b, flows, before)
 	})
 }
 
 // BenchmarkWindow is all that the receiver does: from the bytes of an answer to the
-// records that it hands on. The floor is in it.
+// records that it hands on, reading included.
 func BenchmarkWindow(b *testing.B) {
 	c, err := newConverter([]string{"*"})
 	require.NoError(b, err)
 	sizes(b, func(b *testing.B, bytes []byte, flows int) {
 		b.ReportAllocs()
+		before := mallocs()
 		for b.Loop() {
 			w, err := newWindow(windowStart, answer{string(bytes)}, c, true, earlier{})
 			if err != nil {
@@ -98,6 +109,6 @@ func BenchmarkWindow(b *testing.B) {
 				w.logs(lo, min(lo+batchRecords, len(w.records)))
 			}
 		}
-		report(b, flows)
+		report(b, flows, before)
 	})
 }
