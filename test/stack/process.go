@@ -61,6 +61,9 @@ func startProcess(name, logPath, program string, args, env []string) (*Process, 
 // Done is closed when the process is gone.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Pid is the process's id.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // ExitError waits until the process is gone and says how it ended: nil for exit
 // status 0, otherwise an error with the last lines of its log.
 func (p *Process) ExitError(ctx context.Context) error {
