@@ -52,8 +52,7 @@ unit: ## the quick tests
 race: ## the quick tests with the race detector
 	go test -race -short -timeout 5m ./...
 
-# Not with the race detector: it makes the receiver three times as slow as the test's
-# clock is fast, and what it says of goroutines the quick tests say too.
+# Not with the race detector, with which it takes two to three times as long.
 .PHONY: ledger
 ledger: ## everything goes wrong, and the trail still adds up; with GOLDMANE_BIN against a real one
 	go test -count=1 -timeout 60m -run '^TestLedger$$' ./receiver/goldmanereceiver

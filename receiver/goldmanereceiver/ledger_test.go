@@ -138,7 +138,7 @@ func (l *ledgerRun) hasWordOn(t time.Time, final bool) {
 // the trail says exactly what Goldmane had, and which windows it has not, and why.
 // Once as windows are listed, once with the live lane, where the sums must be right.
 // GOLDTRAIL_SEED repeats the test's part of a run. With GOLDMANE_BIN it takes a real
-// Goldmane and twenty minutes; GOLDTRAIL_LEDGER=short leaves out what takes an hour of
+// Goldmane and half an hour; GOLDTRAIL_LEDGER=short leaves out what takes an hour of
 // windows each, and most of the kills.
 func TestLedger(t *testing.T) {
 	if testing.Short() {
