@@ -7,10 +7,9 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 )
 
-// attributeCapacity is how many attributes a record of a settled cluster's traffic
-// has when the receiver hands it on, with room for the processor's four: measured
-// on the simulator's cluster, 25 at most.
-const attributeCapacity = 30
+// attributeCapacity is room for all attributes that a record has when the receiver
+// hands it on, 32 at most on the simulator's cluster, and for the processor's four.
+const attributeCapacity = 36
 
 // Timestamp is the record's time: the window's start plus an offset in the window
 // that the flow's key decides. One key has the same offset in every window.

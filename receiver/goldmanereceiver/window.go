@@ -85,8 +85,8 @@ func (w *window) order() {
 	})
 }
 
-// lineSize is the room set aside for a line: the mean on the simulator's cluster.
-const lineSize = 330
+// lineSize is the room set aside for a line: the mean on the simulator's cluster is 248.
+const lineSize = 256
 
 // logs makes plog.Logs of the records from lo to hi.
 func (w *window) logs(lo, hi int) plog.Logs {
