@@ -42,6 +42,7 @@ func (r *goldmaneReceiver) makeContact(ctx context.Context) bool {
 	if err != nil && err.cause != causeTooLarge {
 		r.report(ctx, err)
 		r.notBefore = r.clock.Now().Add(r.pause.NextBackOff())
+		r.stillAlive(ctx)
 		return false
 	}
 	r.pause.Reset()
@@ -97,5 +98,5 @@ func (r *goldmaneReceiver) restarted(ctx context.Context, proof evidence, rows i
 			t.due = later(t.due, r.state.Resent.Due)
 		}
 	}
-	r.store.save(ctx, r.state)
+	r.save(ctx, r.state)
 }

@@ -63,7 +63,7 @@ func (r *goldmaneReceiver) deliverBatch(ctx context.Context, start int64, record
 		err := r.next.ConsumeLogs(op, batch())
 		r.obs.EndLogsOp(op, metadata.Type.String(), records, err)
 		if !since.IsZero() {
-			r.blocked.since, r.blocked.until = since, r.clock.Now()
+			r.blocked(spell{since, r.clock.Now()})
 		}
 		if err == nil {
 			return 0, true
@@ -81,9 +81,18 @@ func (r *goldmaneReceiver) deliverBatch(ctx context.Context, start int64, record
 			since = r.clock.Now()
 		}
 		r.gauges.update(r)
+		r.stillAlive(ctx)
 		r.set.Logger.Warn("The pipeline refuses records; will try again, and later windows wait in Goldmane's ring", fields...)
 		if !r.sleep(ctx, pause.NextBackOff()) {
 			return 0, false
 		}
+	}
+}
+
+// blocked takes in a spell in which the pipeline refused.
+func (r *goldmaneReceiver) blocked(s spell) {
+	forgotten := r.clock.Now().Add(-ringWindows * r.cfg.Window)
+	if known := &r.state.Blocked; s.length() >= known.length() || known.Until.Before(forgotten) {
+		*known = s
 	}
 }

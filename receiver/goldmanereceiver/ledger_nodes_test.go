@@ -22,8 +22,20 @@ type nodeReport struct {
 	reporter     string
 }
 
-// gift is when a report was given, and when last again to a Goldmane that was restarted.
-type gift struct{ first, again time.Time }
+// gift is when a report was given, when once more, so that its flow counts twice as much,
+// and when last to a Goldmane that was restarted. What was not is zero.
+type gift struct{ first, more, again time.Time }
+
+// times is how often one Goldmane was given the report.
+func (g gift) times() int64 {
+	switch {
+	case g.first.IsZero():
+		return 0
+	case g.more.IsZero():
+		return 1
+	}
+	return 2
+}
 
 const (
 	// portsAWindow have a report of the source in every window, and one in
@@ -34,7 +46,8 @@ const (
 )
 
 // nodes give Goldmane flows, as Felix does: most when their window is over, one in ten
-// after it was streamed, one in fifty after it has settled.
+// after it was streamed, one in fifty after it has settled. One in eight counts more later,
+// half of them before the window has settled.
 type nodes struct {
 	t      *testing.T
 	clock  clockwork.Clock
@@ -128,22 +141,42 @@ func (n *nodes) giveLater(r nodeReport) {
 	case n.rand.IntN(10) == 0:
 		after = between(1.15, 1.65)
 	}
+	more := time.Duration(0)
+	switch {
+	case n.rand.IntN(16) == 0:
+		more = between(0, 0.3)
+	case n.rand.IntN(16) == 0:
+		more = between(3, 11)
+	}
 	n.wg.Go(func() {
 		if n.wait(after) {
+			n.give(r)
+		}
+		if more > 0 && n.wait(more) {
 			n.give(r)
 		}
 	})
 }
 
-// give returns when Goldmane has taken the report.
+// give returns when Goldmane has taken the report. The second time another node gives it:
+// Goldmane takes a flow's window from one node once.
 func (n *nodes) give(r nodeReport) {
-	node := n.of(r)
+	n.mu.Lock()
+	g := n.given[r]
+	n.mu.Unlock()
+	node := n.of(r, g.times())
 	node.mu.Lock()
 	defer node.mu.Unlock()
 	node.sendLocked(n.t, n.flow(r))
+	if g.first.IsZero() {
+		g.first = n.clock.Now()
+	} else {
+		g.more = n.clock.Now()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.given[r] = gift{first: n.clock.Now()}
+	g.again = n.given[r].again
+	n.given[r] = g
 }
 
 // has is how many reports of a window Goldmane was given.
@@ -159,8 +192,9 @@ func (n *nodes) has(window int64) int {
 	return has
 }
 
-func (n *nodes) of(r nodeReport) *node {
-	i := r.port
+// of is which node gives a report that was given so many times.
+func (n *nodes) of(r nodeReport, times int64) *node {
+	i := r.port + times
 	if r.reporter == flowlog.ReporterDestination {
 		i++
 	}
@@ -194,7 +228,9 @@ func (n *nodes) restart(replace func() (address string)) {
 			for _, r := range n.kept(node) {
 				node.sendLocked(n.t, n.flow(r))
 				n.mu.Lock()
-				n.given[r] = gift{first: n.given[r].first, again: n.clock.Now()}
+				g := n.given[r]
+				g.again = n.clock.Now()
+				n.given[r] = g
 				n.mu.Unlock()
 			}
 		})
@@ -207,7 +243,8 @@ func (n *nodes) kept(node *node) []nodeReport {
 	defer n.mu.Unlock()
 	var kept []nodeReport
 	for r, gift := range n.given {
-		if n.of(r) == node && n.clock.Since(gift.first) < resentWindows*n.window {
+		gave := n.of(r, 0) == node || gift.times() == 2 && n.of(r, 1) == node
+		if gave && n.clock.Since(gift.first) < resentWindows*n.window {
 			kept = append(kept, r)
 		}
 	}

@@ -93,7 +93,7 @@ func TestLedgerChild(t *testing.T) {
 	require.NoError(t, cfg.Validate())
 	set := receivertest.NewNopSettings(metadata.Type)
 	set.ID = component.NewID(metadata.Type)
-	set.Logger, err = zap.NewDevelopment()
+	set.Logger, err = zap.NewDevelopment(zap.AddStacktrace(zap.FatalLevel))
 	require.NoError(t, err)
 	receiver, err := newReceiver(set, cfg, next)
 	require.NoError(t, err)

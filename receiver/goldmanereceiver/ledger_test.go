@@ -43,6 +43,8 @@ type ledgerRun struct {
 	restarts []time.Time
 	// large is the window of two batches.
 	large int64
+	// unread are the windows that nobody had read when Goldmane was restarted.
+	unread span
 	// readTo is the start of a window up to which all have been read.
 	readTo int64
 }
@@ -152,7 +154,7 @@ func testLedger(t *testing.T, live bool) {
 	t.Helper()
 	l := newLedgerRun(t, live)
 	short := os.Getenv("GOLDTRAIL_LEDGER") == "short"
-	l.catchUpAtFirst()
+	l.caughtUp() // with what Goldmane may have had before
 
 	kills := 20
 	if short {
@@ -172,13 +174,6 @@ func testLedger(t *testing.T, live bool) {
 		l.lose(flowlog.CauseReceiverDown, l.kill, l.start)
 	}
 	l.finish()
-}
-
-// catchUpAtFirst waits until what Goldmane may have had before the test is read. The
-// oldest of it may leave the ring before the first call.
-func (l *ledgerRun) catchUpAtFirst() {
-	l.caughtUp()
-	l.losses = append(l.losses, loss{cause: flowlog.CauseReceiverDown, to: l.windowBefore(l.clock.Now(), ringWindows)})
 }
 
 // smallTroubles are calls that fail and kills, half of them at any time, half when the
@@ -236,7 +231,6 @@ func (l *ledgerRun) restartGoldmane() {
 	l.replace()
 	l.caughtUp()
 	loss.to = l.windowBefore(l.clock.Now(), resentWindows)
-	loss.afterwards = loss.to
 	l.losses = append(l.losses, loss)
 }
 
@@ -253,7 +247,7 @@ func (l *ledgerRun) restartGoldmaneWhileBlocked() {
 	l.caughtUp()
 	loss.to = l.windowBefore(l.clock.Now(), resentWindows)
 	loss.mustFrom, loss.mustTo = l.windowBefore(began, 1), l.windowBefore(restarted, resentWindows+1)
-	loss.afterwards = loss.to
+	l.unread = span{loss.mustTo, restarted.Unix()}
 	l.losses = append(l.losses, loss)
 }
 
@@ -279,7 +273,6 @@ func (l *ledgerRun) lose(cause string, begin, end func()) {
 	l.caughtUp()
 	loss.to = l.windowBefore(l.clock.Now(), ringWindows)
 	loss.mustFrom, loss.mustTo = l.windowBefore(began, 1), l.windowBefore(ended, ringWindows+1)
-	loss.afterwards = loss.mustTo
 	l.losses = append(l.losses, loss)
 }
 
@@ -300,10 +293,11 @@ func (l *ledgerRun) finish() {
 	trail.live = l.child.Live
 	trail.accountForWindows(l.losses)
 	trail.accountForReports(l.nodes.given, l.restarts)
+	trail.accountForResent(l.nodes.given, l.unread)
 	l.t.Logf("%d windows final, %d missing, %d reports, %d records of both sides, %d late, %d repeated windows after %d kills",
-		len(trail.final), len(trail.missing), len(trail.reports), trail.both, trail.late, len(trail.repeated), l.kills)
+		len(trail.final), len(trail.missing), len(trail.reports), trail.both, len(trail.late), len(trail.repeated), l.kills)
 	for _, gap := range trail.gaps {
-		l.t.Log(gap)
+		l.t.Logf("gap from %s to %s, %s", at(gap.from), at(gap.to), trail.missing[gap.from])
 	}
 	assert.LessOrEqual(l.t, len(trail.repeated), l.kills, "a kill repeats one window at most")
 	assert.Equal(l.t, !trail.live, trail.repeated[l.large], "the large window was begun anew")

@@ -16,12 +16,12 @@ type trail struct {
 	live     bool
 	reports  map[nodeReport]int
 	packets  map[nodeReport]int64 // what the source sent, over all records of a report
-	late     int
+	late     map[nodeReport]bool
 	both     int              // records of both sides
 	repeated map[int64]bool   // by window
 	final    map[int64]final  // by window
 	missing  map[int64]string // cause by window
-	gaps     []string
+	gaps     []span
 	problems []string
 }
 
@@ -38,12 +38,16 @@ const reportPackets = 10
 // loss is what a test has forced: windows from and up to that may be lost, for one
 // cause, and among them those that must be.
 type loss struct {
-	cause      string
-	from, to   int64
-	mustFrom   int64
-	mustTo     int64
-	afterwards int64 // from here on it may also be that Goldmane was not read in time
+	cause    string
+	from, to int64
+	mustFrom int64
+	mustTo   int64
 }
+
+// span are the windows from and up to.
+type span struct{ from, to int64 }
+
+func (s span) has(start int64) bool { return s.from <= start && start < s.to }
 
 func (l *trail) problem(format string, a ...any) {
 	l.problems = append(l.problems, fmt.Sprintf(format, a...))
@@ -54,7 +58,7 @@ func (s *sink) trail(window time.Duration) *trail {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := &trail{
-		window: int64(window / time.Second), reports: map[nodeReport]int{}, packets: map[nodeReport]int64{}, repeated: map[int64]bool{},
+		window: int64(window / time.Second), reports: map[nodeReport]int{}, packets: map[nodeReport]int64{}, late: map[nodeReport]bool{}, repeated: map[int64]bool{},
 		final: map[int64]final{}, missing: map[int64]string{},
 	}
 	type exact struct {
@@ -78,17 +82,18 @@ func (s *sink) trail(window time.Duration) *trail {
 func (l *trail) read(r *received) {
 	switch r.event {
 	case flowlog.EventName:
+		reporters := []string{r.reporter}
 		if r.reporter == flowlog.ReporterBoth {
 			l.both++
-			l.reports[nodeReport{r.port, r.start, flowlog.ReporterSource}]++
-			l.reports[nodeReport{r.port, r.start, flowlog.ReporterDestination}]++
-		} else {
-			of := nodeReport{r.port, r.start, r.reporter}
-			l.reports[of]++
-			l.packets[of] += r.packets
+			reporters = []string{flowlog.ReporterSource, flowlog.ReporterDestination}
 		}
-		if strings.HasSuffix(r.body, " late") {
-			l.late++
+		for _, reporter := range reporters {
+			of := nodeReport{r.port, r.start, reporter}
+			l.reports[of]++
+			if reporter != flowlog.ReporterDestination || r.reporter != flowlog.ReporterBoth { // the numbers are the source's
+				l.packets[of] += r.packets
+			}
+			l.late[of] = l.late[of] || strings.HasSuffix(r.body, " late")
 		}
 	case flowlog.EventCoverage:
 		if !r.final {
@@ -96,13 +101,14 @@ func (l *trail) read(r *received) {
 		}
 		before, twice := l.final[r.start]
 		l.final[r.start] = final{r.body, r.status, r.rows}
-		// After a kill the receiver may not know that it had the last word, and if the
-		// window is then lost it cannot know that it was whole.
-		if twice && !l.torn(r.start) {
+		if twice {
 			l.problem("%s has two final words: %s and %s", at(r.start), before.line, r.body)
 		}
 	case flowlog.EventGap:
-		l.gaps = append(l.gaps, r.body)
+		if last := len(l.gaps) - 1; last >= 0 && l.gaps[last].to == r.start && l.missing[r.start-l.window] == r.cause {
+			l.problem("one run of windows is in two gaps: the second is %s", r.body)
+		}
+		l.gaps = append(l.gaps, span{r.start, r.end})
 		for start := r.start; start < r.end; start += l.window {
 			if before, ok := l.missing[start]; ok {
 				l.problem("%s is missing twice: %s and %s", at(start), before, r.cause)
@@ -124,18 +130,16 @@ func (l *trail) accountForWindows(losses []loss) {
 	}
 	for start, cause := range l.missing {
 		if !slices.ContainsFunc(losses, func(loss loss) bool {
-			return loss.from <= start && start < loss.to && (cause == loss.cause || cause == flowlog.CauseRingOverrun && start >= loss.afterwards)
+			return loss.from <= start && start < loss.to && cause == loss.cause
 		}) {
 			l.problem("%s is missing, and it was not lost for %s", at(start), cause)
 		}
 	}
 	for _, loss := range losses {
-		torn := 0
 		for start := loss.mustFrom; start < loss.mustTo; start += l.window {
 			switch {
 			case l.missing[start] == loss.cause:
-			case l.torn(start) && (torn == 0 || l.live):
-				torn++ // it was being handed on, or was streamed and never listed
+			case l.live && l.torn(start): // it was streamed and never listed
 			default:
 				l.problem("%s is not missing for %s; %s", at(start), loss.cause, l.final[start].line)
 			}
@@ -151,7 +155,7 @@ func (l *trail) span() (first, last int64) {
 	return first, last
 }
 
-// torn reports whether a window was handed on in part.
+// torn reports whether the lane has handed on a part of a window, and no listing the rest.
 func (l *trail) torn(start int64) bool {
 	f := l.final[start]
 	return f.status == flowlog.StatusPartial && f.rows == 0
@@ -172,15 +176,14 @@ func (l *trail) accountForReports(given map[nodeReport]gift, restarts []time.Tim
 			if n > 0 {
 				l.problem("%s, is in the trail, and its window in a gap", what)
 			}
-		case l.live && n > 0:
-			if got := l.packets[r]; got != reportPackets && !l.torn(r.window) {
-				l.problem("%s, has %d packets in %d records instead of %d; %s", what, got, n, reportPackets, final.line)
-			}
-		case n > 2 || n == 2 && !l.repeated[r.window]:
-			// Handed on again after a kill, it may be another record: with the other
-			// side's report, which has come since, it is of both.
+		case n > 1 && !l.live:
 			l.problem("%s, is %d times in the trail", what, n)
-		case n > 0 || l.torn(r.window):
+		case n > 0 && l.packets[r] == 0: // of both, and the destination's
+		case n > 0:
+			if got, least, most := l.packets[r], l.leastPackets(r, gift), reportPackets*gift.times(); got != most && got < least || got > most || got%reportPackets != 0 {
+				l.problem("%s and once more at %v, has %d packets in %d records instead of %d to %d; %s", what, gift.more, got, n, least, most, final.line)
+			}
+		case l.torn(r.window):
 		case final.status == flowlog.StatusComplete && after < 22*window:
 			l.problem("%s, is not in the trail; %s", what, final.line)
 		case after < 2*window && l.hasAgain(gift, restarts, window):
@@ -191,6 +194,28 @@ func (l *trail) accountForReports(given map[nodeReport]gift, restarts []time.Tim
 	for r := range l.reports {
 		if _, ok := given[r]; !ok {
 			l.problem("%s port %d of %s is in the trail and nobody gave it", at(r.window), r.port, r.reporter)
+		}
+	}
+}
+
+// leastPackets is what the trail must at least have of a report that it has: all that
+// Goldmane had when the window had settled, if nothing was lost since.
+func (l *trail) leastPackets(r nodeReport, g gift) int64 {
+	settled := time.Unix(r.window+2*l.window, 0)
+	if l.final[r.window].status != flowlog.StatusComplete || g.more.IsZero() || g.more.After(settled) || l.late[r] && !l.live {
+		return reportPackets
+	}
+	return 2 * reportPackets
+}
+
+// accountForResent holds the trail against what nodes sent again after Goldmane was
+// restarted, of windows that nobody had read: the receiver waits until all of them have,
+// so that none of it is late.
+func (l *trail) accountForResent(given map[nodeReport]gift, unread span) {
+	for r, gift := range given {
+		early := gift.first.Before(time.Unix(r.window, 0).Add(2 * time.Duration(l.window) * time.Second))
+		if unread.has(r.window) && l.missing[r.window] == "" && early && l.late[r] && !l.live {
+			l.problem("%s port %d of %s is late: its window was read before the nodes had sent it again", at(r.window), r.port, r.reporter)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -222,41 +223,25 @@ func countedKey(start int64) string { return fmt.Sprintf("live/%d", start) }
 // handOnLive hands on what the lane has brought of windows that are still to be listed.
 // It returns false when ctx has ended.
 func (r *goldmaneReceiver) handOnLive(ctx context.Context) bool {
-	windows := map[int64]*window{}
+	answers := map[int64][]byte{}
 	var labels labelRoom
-	r.convert.reset()
 	for _, row := range r.lane.take() {
 		var from wireFlow
 		if !from.readResult(row, &labels) || from.start%r.windowSeconds() != 0 || !r.state.unread(from.start) {
 			continue // the listing will say, or has said, what is to be said of it
 		}
-		w := windows[from.start]
-		if w == nil {
-			w = &window{start: from.start}
-			windows[from.start] = w
-		}
-		var f flowlog.Flow
-		if r.convert.convert(&from, from.start, &f) {
-			w.flows = append(w.flows, f)
-		}
+		answers[from.start] = appendRow(answers[from.start], row)
 	}
-	r.convert.reset() // the listing counts
-	starts := make([]int64, 0, len(windows))
-	for start := range windows {
-		starts = append(starts, start)
-	}
-	slices.Sort(starts)
-	for _, start := range starts {
-		w := windows[start]
+	for _, start := range slices.Sorted(maps.Keys(answers)) {
 		known := r.live[start]
 		if known == nil {
 			known = counted{}
 		}
-		w.whole = merge(w.flows, false, earlier{live: known, onlyNew: true})
-		if len(w.left) == 0 {
-			continue
+		w, err := newWindow(start, answer{string(answers[start])}, r.convert, false, earlier{live: known, onlyNew: true})
+		r.convert.reset() // the listing counts
+		if err != nil || len(w.left) == 0 {
+			continue // the listing will say, again
 		}
-		w.order()
 		for i, at := range w.left {
 			known[w.keys[i]] = w.flows[at].Counters
 		}

@@ -1,7 +1,6 @@
 package goldmanereceiver
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -105,30 +104,6 @@ func TestLiveLaneOverflows(t *testing.T) {
 		assert.Equal(t, 1, n, "port %d", 1000+p)
 		assert.Equal(t, int64(10), packets)
 	}
-}
-
-// A crash between storing what is about to be handed on and taking note that it was.
-func TestWhatIsInTheOutboxIsHandedOnExactly(t *testing.T) {
-	r := newRig(t, nil, nil)
-	r.startLive()
-	r.stop()
-	before := len(r.bodies())
-	w, _ := assemble(t, false, row(port(77)))
-	after := r.receiver.state.clone()
-	after.Evidence = nil
-	cfg := r.receiver.cfg
-	keep, err := openStore(context.Background(), r, cfg.StorageID, r.receiver.set.ID, r.receiver.set.Logger)
-	require.NoError(t, err)
-	require.NoError(t, keep.fillOutbox(context.Background(), w, &flowlog.Coverage{Start: windowStart, End: windowStart + 15, Status: flowlog.StatusComplete}, after, nil))
-	require.NoError(t, keep.client.Close(context.Background()))
-
-	r.start(cfg)
-	r.awaitRecords(before + 1)
-	assert.Contains(t, r.bodies(), w.records[0].line)
-	r.stop()
-	r.start(cfg)
-	r.advance(0)
-	r.awaitRecords(before + 1) // once
 }
 
 func TestCounted(t *testing.T) {

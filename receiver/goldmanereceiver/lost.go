@@ -11,25 +11,37 @@ import (
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
 
-// accountForLost says which windows have left Goldmane's ring, if any, and why. It
-// reports whether the plan has changed, and is not ok when ctx has ended.
+// accountForLost decides which windows have left Goldmane's ring, if any, and why. It
+// reports whether the plan has changed, and is not ok when ctx has ended. What is lost is
+// said when a window after it has been read: only then has the run an end.
 func (r *goldmaneReceiver) accountForLost(ctx context.Context) (changed, ok bool) {
-	r.giveUp(r.oldest(), r.whyLost)
-	ended, ok := r.endRechecks(ctx)
-	if !ok || len(r.state.Lost) == 0 {
-		return ended, ok
+	lost := r.giveUp(r.oldest(), r.whyLost)
+	if lost {
+		r.save(ctx, r.state)
 	}
-	// What is lost is stored before it is handed on: after a crash in between the very
-	// same is handed on again.
-	r.store.save(ctx, r.state)
+	ended, ok := r.endRechecks(ctx)
+	return lost || ended, ok
+}
+
+// sayLost says what is lost. It returns false when ctx has ended.
+func (r *goldmaneReceiver) sayLost(ctx context.Context) bool {
+	if len(r.state.Lost) == 0 {
+		return true
+	}
+	// What is about to be said is stored before: after a crash in between the very same
+	// is said again, even if more has been lost since.
+	for i := range r.state.Lost {
+		r.state.Lost[i].Said = true
+	}
+	r.save(ctx, r.state)
 	for len(r.state.Lost) > 0 {
 		if !r.deliverLost(ctx, r.state.Lost[0]) {
-			return false, false
+			return false
 		}
 		r.state.Lost = r.state.Lost[1:]
-		r.store.save(ctx, r.state)
+		r.save(ctx, r.state)
 	}
-	return true, true
+	return true
 }
 
 // deliverLost says of a run of windows that it is lost.
@@ -48,8 +60,8 @@ func (r *goldmaneReceiver) deliverLost(ctx context.Context, lost lostRun) bool {
 }
 
 // giveUp makes gaps of all unread windows before the given one, one gap for a run of
-// windows with one cause.
-func (r *goldmaneReceiver) giveUp(before int64, why func(start int64) string) {
+// windows with one cause. It reports whether there were any.
+func (r *goldmaneReceiver) giveUp(before int64, why func(start int64) string) bool {
 	window := r.windowSeconds()
 	var lost []int64
 	for _, start := range r.state.Open {
@@ -61,12 +73,15 @@ func (r *goldmaneReceiver) giveUp(before int64, why func(start int64) string) {
 		lost = append(lost, r.state.Next)
 	}
 	if len(lost) == 0 {
-		return
+		return false
 	}
 	r.state.Open = slices.DeleteFunc(r.state.Open, func(start int64) bool { return start < before })
 	r.plan.tasks = slices.DeleteFunc(r.plan.tasks, func(t *task) bool { return !t.recheck && t.start < before })
 	for _, start := range lost {
-		run := lostRun{Gap: flowlog.Gap{From: start, To: start + window, Window: window, Cause: why(start)}, Torn: start == r.state.Begun || slices.Contains(r.state.Live, start)}
+		if start < r.state.Owed {
+			continue
+		}
+		run := lostRun{Gap: flowlog.Gap{From: start, To: start + window, Window: window, Cause: why(start)}, Torn: slices.Contains(r.state.Live, start)}
 		if last := len(r.state.Lost) - 1; last >= 0 && r.state.Lost[last].continues(run) {
 			r.state.Lost[last].To = run.To
 			continue
@@ -79,20 +94,28 @@ func (r *goldmaneReceiver) giveUp(before int64, why func(start int64) string) {
 			delete(r.live, start)
 		}
 	}
+	return true
 }
 
 // continues reports whether next is of the same run.
 func (l lostRun) continues(next lostRun) bool {
-	return !l.Torn && !next.Torn && l.To == next.From && l.Cause == next.Cause
+	return !l.Torn && !l.Said && !next.Torn && l.To == next.From && l.Cause == next.Cause
 }
 
-// whyLost says why a window left the ring unread, by what went on when it did.
+// whyLost says why a window left the ring unread: by what went on when it did, or else,
+// since what follows an outage is read in a hurry and may be read too late, by what went
+// on for most of the time that it could have been read.
 func (r *goldmaneReceiver) whyLost(start int64) string {
-	left := time.Unix(start, 0).Add(ringWindows * r.cfg.Window)
+	readable := spell{r.settled(start), time.Unix(start, 0).Add(ringWindows * r.cfg.Window)}
+	half := readable.length() / 2
 	switch {
-	case left.Before(r.started):
+	case r.down.has(readable.Until):
 		return flowlog.CauseReceiverDown
-	case !left.Before(r.blocked.since) && !left.After(r.blocked.until):
+	case r.state.Blocked.has(readable.Until):
+		return flowlog.CauseDownstreamBlocked
+	case readable.common(r.down) > half:
+		return flowlog.CauseReceiverDown
+	case readable.common(r.state.Blocked) > half:
 		return flowlog.CauseDownstreamBlocked
 	default:
 		return flowlog.CauseRingOverrun
@@ -126,7 +149,7 @@ func (r *goldmaneReceiver) endRechecks(ctx context.Context) (ended, ok bool) {
 		r.count.window(ctx, known.Status)
 		r.plan.remove(t)
 		r.state.Recheck = without(r.state.Recheck, t.start)
-		r.store.save(ctx, r.state, storage.DeleteOperation(ledgerKey(t.start)))
+		r.save(ctx, r.state, storage.DeleteOperation(ledgerKey(t.start)))
 	}
 	return ended, true
 }

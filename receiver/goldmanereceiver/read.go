@@ -31,6 +31,9 @@ func (r *goldmaneReceiver) perform(ctx context.Context, t *task) bool {
 	if !r.inContact() {
 		return true // the connection was made anew: who answered is to be found out first
 	}
+	if !t.recheck && !r.sayLost(ctx) {
+		return false
+	}
 	// Whether to look again depends on when the window was listed, not on when the
 	// pipeline took it.
 	again := !t.recheck && r.cfg.RecheckDelay != 0 && began.Before(r.recheckDue(t.start))
@@ -84,6 +87,7 @@ func (r *goldmaneReceiver) after(t *task, w *window, again bool) (*state, []*sto
 		after.Next += r.windowSeconds()
 	}
 	after.Open = without(after.Open, t.start)
+	after.Owed = min(after.Owed, t.start)
 	if w.rows > 0 {
 		after.Evidence = append(after.Evidence, evidence{t.start, w.rows})
 		after.Evidence = after.Evidence[max(0, len(after.Evidence)-evidenceKept):]
@@ -114,8 +118,9 @@ func (r *goldmaneReceiver) failed(ctx context.Context, t *task, err *failure) {
 	if !t.recheck && t.start == r.state.Next {
 		r.state.Next += r.windowSeconds()
 		r.state.Open = append(r.state.Open, t.start)
+		r.state.Owed = min(r.state.Owed, t.start)
 		r.plan.add(t)
-		r.store.save(ctx, r.state)
+		r.save(ctx, r.state)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/jonboulle/clockwork"
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 	"google.golang.org/grpc"
@@ -39,8 +40,10 @@ type goldmaneReceiver struct {
 	// to be listed.
 	lane *lane
 	live map[int64]counted
-	// started is when reading began.
+	// started is when reading began, and down is for how long no receiver ran before, as
+	// far as the storage knows.
 	started time.Time
+	down    spell
 	// notBefore holds back every call: after one has failed for the lack of a
 	// connection, and to leave Goldmane its share of time.
 	notBefore time.Time
@@ -53,8 +56,6 @@ type goldmaneReceiver struct {
 	// failing is true from a failed call to the next contact; disconnected likewise,
 	// where the component's status says so.
 	failing, disconnected bool
-	// blocked is when the pipeline last refused for a while.
-	blocked struct{ since, until time.Time }
 
 	// gauges are what the metrics' callbacks read, from other goroutines.
 	gauges gauges
@@ -174,19 +175,17 @@ func (r *goldmaneReceiver) resume(ctx context.Context) bool {
 	r.started = r.clock.Now()
 	r.state = r.store.load(ctx, r.windowSeconds())
 	if r.state != nil {
-		after, ok := r.emptyOutbox(ctx)
-		if !ok {
+		r.down = spell{r.state.Alive, r.started}
+		if !r.emptyOutbox(ctx) {
 			return false
-		}
-		if after != nil {
-			r.state = after
 		}
 	}
 	if r.state == nil {
-		r.state = &state{Version: stateVersion, Window: r.windowSeconds(), Next: r.oldest()}
+		now := r.started.Unix()
+		now -= now % r.windowSeconds()
+		r.state = &state{Version: stateVersion, Window: r.windowSeconds(), Owed: now, Next: r.oldest()}
 		if r.cfg.StartAt == StartAtNow {
-			now := r.started.Unix()
-			r.state.Next = now - now%r.windowSeconds()
+			r.state.Next = now
 		}
 	}
 	for _, start := range r.state.Open {
@@ -201,6 +200,20 @@ func (r *goldmaneReceiver) resume(ctx context.Context) bool {
 	}
 	r.gauges.update(r)
 	return true
+}
+
+// save stores where the receiver stands, and what more says, in one transaction.
+func (r *goldmaneReceiver) save(ctx context.Context, st *state, more ...*storage.Operation) {
+	st.Alive = r.clock.Now()
+	r.store.save(ctx, st, more...)
+}
+
+// stillAlive stores, once a window, that the receiver runs while it gets nowhere: what is
+// lost meanwhile is not lost because it was down.
+func (r *goldmaneReceiver) stillAlive(ctx context.Context) {
+	if r.clock.Since(r.state.Alive) >= r.cfg.Window {
+		r.save(ctx, r.state)
+	}
 }
 
 // nextWindow is the task of reading the first window that was not tried yet.

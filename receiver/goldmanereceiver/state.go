@@ -15,7 +15,7 @@ import (
 )
 
 // stateVersion is the version of state's form. Another one is not read.
-const stateVersion = 1
+const stateVersion = 2
 
 // state is where the receiver stands: what it would have to know after a crash. It is
 // stored after the pipeline has taken what it speaks of.
@@ -35,16 +35,21 @@ type state struct {
 	Evidence []evidence `json:"evidence,omitempty"`
 	// Resent are the windows that nodes sent again after Goldmane's last restart.
 	Resent resent `json:"resent"`
-	// Begun is the window whose records were handed on last: all of them, or, after a
-	// crash, some.
-	Begun int64 `json:"begun,omitempty"`
+	// Owed is the start of the first window that the trail is to account for: the first
+	// that was read, or else the one in which the receiver was first started. What
+	// Goldmane had before is welcome, and not missed.
+	Owed int64 `json:"owed"`
 	// Live are windows of which the live lane has handed on flows, and which are still to
 	// be listed. What it has handed on is in the storage.
 	Live []int64 `json:"live,omitempty"`
 	// Rejected are windows, still to be listed again, of which the pipeline has rejected
 	// records for good.
 	Rejected []int64 `json:"rejected,omitempty"`
-	// Lost is decided and not handed on yet.
+	// Alive is when the receiver last ran, to within a window.
+	Alive time.Time `json:"alive"`
+	// Blocked is the longest spell of the last hour in which the pipeline refused.
+	Blocked spell `json:"blocked"`
+	// Lost is decided and not handed on yet. In order.
 	Lost []lostRun `json:"lost,omitempty"`
 }
 
@@ -54,6 +59,8 @@ type lostRun struct {
 	// Torn is one window of which some records may have been handed on: it is partial,
 	// and in no gap.
 	Torn bool `json:"torn,omitempty"`
+	// Said: it is being handed on, and must not change any more.
+	Said bool `json:"said,omitempty"`
 }
 
 type evidence struct {
@@ -67,6 +74,25 @@ type resent struct {
 	From int64     `json:"from"`
 	To   int64     `json:"to"`
 	Due  time.Time `json:"due"`
+}
+
+// spell is a time from Since up to Until.
+type spell struct {
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"`
+}
+
+func (s spell) length() time.Duration { return s.Until.Sub(s.Since) }
+
+func (s spell) has(t time.Time) bool { return !t.Before(s.Since) && !t.After(s.Until) }
+
+// common is how long both last, negative where they do not meet.
+func (s spell) common(with spell) time.Duration {
+	until := s.Until
+	if with.Until.Before(until) {
+		until = with.Until
+	}
+	return until.Sub(later(s.Since, with.Since))
 }
 
 func (s resent) has(start int64) bool { return s.From <= start && start < s.To }
@@ -88,6 +114,8 @@ func (s *state) clone() *state {
 type store struct {
 	client storage.Client
 	logger *zap.Logger
+	// keeps is false where there is no storage.
+	keeps bool
 }
 
 const stateKey = "state"
@@ -98,7 +126,7 @@ func ledgerKey(start int64) string { return fmt.Sprintf("ledger/%d", start) }
 // nothing where id is nil.
 func openStore(ctx context.Context, host component.Host, id *component.ID, self component.ID, logger *zap.Logger) (*store, error) {
 	if id == nil {
-		return &store{storage.NewNopClient(), logger}, nil
+		return &store{client: storage.NewNopClient(), logger: logger}, nil
 	}
 	extension, ok := host.GetExtensions()[*id]
 	if !ok {
@@ -112,7 +140,7 @@ func openStore(ctx context.Context, host component.Host, id *component.ID, self 
 	if err != nil {
 		return nil, fmt.Errorf("'storage' is %s: cannot be opened: %w", id, err)
 	}
-	return &store{client, logger}, nil
+	return &store{client: client, logger: logger, keeps: true}, nil
 }
 
 // load returns the stored state, or nil where there is none that can be used.
@@ -146,7 +174,7 @@ func (s *store) ledger(ctx context.Context, start int64) ledger {
 		l, err = decodeLedger(b)
 	}
 	if err != nil {
-		s.logger.Error("Cannot read what was handed on of a window; it is not looked at again", zap.Int64("window", start), zap.Error(err))
+		s.logger.Error("Cannot read what was handed on of a window; when it is listed again, its records will repeat", zap.Int64("window", start), zap.Error(err))
 	}
 	return l
 }

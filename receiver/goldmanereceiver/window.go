@@ -3,6 +3,7 @@ package goldmanereceiver
 import (
 	"cmp"
 	"slices"
+	"unsafe"
 
 	"go.opentelemetry.io/collector/pdata/plog"
 
@@ -13,6 +14,10 @@ import (
 type window struct {
 	// start is in seconds since the epoch.
 	start int64
+	// answer is what the window was made of, and live is whether that is what the live
+	// lane brought.
+	answer answer
+	live   bool
 	// rows is how many rows the answer had.
 	rows int
 	// flows are all that were in the answer; some have become part of others.
@@ -35,11 +40,11 @@ type record struct {
 }
 
 // newWindow makes a window of what Goldmane answered for it, without what was handed on
-// earlier; what is left is late then. The window's strings are parts of the answer.
+// earlier; what is left is late then, unless the live lane brings it. The window's strings are parts of the answer.
 func newWindow(start int64, a answer, c *converter, mergeReporters bool, before earlier) (*window, error) {
-	w := &window{start: start}
+	w := &window{start: start, answer: a, live: before.onlyNew}
 	w.flows = make([]flowlog.Flow, 0, a.count())
-	late := before.seen != nil || before.live != nil
+	late := before.seen != nil || before.live != nil && !before.onlyNew
 	err := a.eachFlow(func(row *wireFlow) {
 		w.rows++
 		w.flows = append(w.flows, flowlog.Flow{Late: late})
@@ -72,7 +77,7 @@ func (w *window) order() {
 		r.flow, r.at = at, flowlog.Timestamp(f.Start, f.End, r.key).UnixNano()
 		ends[i] = len(buf)
 	}
-	text, from := string(buf), 0
+	text, from := unsafe.String(unsafe.SliceData(buf), len(buf)), 0 // buf is not written any more
 	for i, end := range ends {
 		w.records[i].line = text[from:end]
 		from = end

@@ -1,10 +1,12 @@
 package goldmanereceiver
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 
 	"google.golang.org/grpc/encoding"
 	protocodec "google.golang.org/grpc/encoding/proto"
@@ -42,6 +44,9 @@ func (c answerCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	a.text = text.String()
 	return nil
 }
+
+// bytes is the answer, not to be changed.
+func (a answer) bytes() []byte { return unsafe.Slice(unsafe.StringData(a.text), len(a.text)) }
 
 // wireFlow is a goldmane.Flow whose parts are parts of the answer.
 type wireFlow struct {
@@ -177,6 +182,12 @@ func (a answer) eachFlow(f func(*wireFlow)) error {
 		return fmt.Errorf("%w: it breaks off %d bytes before the end of %d", errWire, len(r.rest), len(a.text))
 	}
 	return nil
+}
+
+// appendRow adds a FlowResult to an answer, as a row of FlowListResult.
+func appendRow(answer []byte, row string) []byte {
+	answer = binary.AppendUvarint(append(answer, 2<<3|wireBytes), uint64(len(row)))
+	return append(answer, row...)
 }
 
 // count is the number of rows in the answer, for making room.
