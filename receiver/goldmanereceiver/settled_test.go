@@ -115,6 +115,32 @@ func TestAWindowThatFailsHoldsUpNoOther(t *testing.T) {
 	r.pass(10*time.Millisecond, func() bool { return len(r.bodies()) == 2 }, "the window that failed should arrive in the end")
 }
 
+// What leaves the ring before anything was read is not missed, if it was there before the
+// receiver; what came later is.
+func TestNothingIsMissedThatWasThereBefore(t *testing.T) {
+	for wait, missed := range map[time.Duration]string{
+		5 * time.Minute: "",
+		2 * time.Hour:   "gap 2023-11-14T22:13:30Z ",
+	} {
+		r := newRig(t, nil, nil)
+		r.server.Stop()
+		r.start(r.config())
+		r.advance(0)
+		r.ringClock.Advance(wait)
+		r.clock.Advance(wait)
+		r.serve(r.address, nil, nil)
+		r.pass(time.Second, func() bool { return len(windowsOf(r.coverage())) > 200 }, "it should read")
+		gaps := slices.DeleteFunc(r.coverage(), func(line string) bool { return !strings.HasPrefix(line, "gap") })
+		if missed == "" {
+			assert.Empty(t, gaps)
+			continue
+		}
+		require.Len(t, gaps, 1)
+		assert.True(t, strings.HasPrefix(gaps[0], missed), gaps[0])
+		assert.Contains(t, gaps[0], "ring_overrun")
+	}
+}
+
 func TestGaps(t *testing.T) {
 	gaps := func(r *rig) []string {
 		return slices.DeleteFunc(r.coverage(), func(line string) bool { return !strings.HasPrefix(line, "gap") })
@@ -198,17 +224,22 @@ func TestGoldmaneRestarts(t *testing.T) {
 				r.pass(10*time.Millisecond, func() bool { return len(r.seenStatuses()) > 0 }, "it should notice")
 			}
 			r.replace()
-			// The nodes send the last five minutes again, the current window too.
-			now := r.clock.Now().Unix()
-			now -= now % 15
-			for i := range int64(20) {
-				r.push(now-15*i, port(1))
-			}
 			if missed {
 				r.advance(15 * time.Second)
 			}
 			r.pass(10*time.Millisecond, r.logContains("Goldmane has lost its flows"), "the restart should be found out")
+			// A minute and a half later the nodes send the last five minutes again, the
+			// current window too.
+			now := r.clock.Now().Unix()
+			now -= now % 15
+			r.run(90 * time.Second)
+			for i := range int64(20) {
+				r.push(now-15*i, port(1))
+			}
 			r.run(10 * time.Minute)
+			for _, line := range r.bodies() {
+				assert.NotContains(t, line, " late", "no window is read before that")
+			}
 			assert.GreaterOrEqual(t, len(r.bodies()), 100, "what was unread has been sent again")
 			for _, line := range r.coverage() {
 				assert.False(t, strings.HasPrefix(line, "gap"), line)
