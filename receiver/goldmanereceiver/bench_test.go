@@ -93,9 +93,19 @@ func BenchmarkFloor(b *testing.B) {
 }
 
 // BenchmarkWindow is all that the receiver does: from the bytes of an answer to the
-// records that it hands on, reading included.
+// records that it hands on, reading included. With every label, the default, and with
+// the one that the shipped configurations let through.
 func BenchmarkWindow(b *testing.B) {
-	c, err := newConverter([]string{"*"})
+	benchmarkWindow(b, "*")
+}
+
+func BenchmarkWindowWithOneLabel(b *testing.B) {
+	benchmarkWindow(b, "service-identity")
+}
+
+func benchmarkWindow(b *testing.B, labels ...string) {
+	b.Helper()
+	c, err := newConverter(labels)
 	require.NoError(b, err)
 	sizes(b, func(b *testing.B, bytes []byte, flows int) {
 		b.ReportAllocs()

@@ -1,7 +1,6 @@
 package goldmanereceiver
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
@@ -38,8 +37,7 @@ func newConverter(labels []string) (*converter, error) {
 func (c *converter) reset() { c.discarded, c.odd = discarded{}, oddities{} }
 
 // convert fills f from one row of the answer for the window that starts at start,
-// and reports whether there was a flow of that window in it. It reorders the row's
-// labels.
+// and reports whether there was a flow of that window in it.
 func (c *converter) convert(row *wireFlow, start int64, f *flowlog.Flow) bool {
 	switch {
 	case !row.hasFlow:
@@ -62,11 +60,11 @@ func (c *converter) convert(row *wireFlow, start int64, f *flowlog.Flow) bool {
 	f.Source.Type = c.odd.endpointType(row.sourceType)
 	f.Source.Namespace = normal(row.sourceNamespace)
 	f.Source.Name = normal(row.sourceName)
-	f.Source.Labels = c.keptLabels(row.sourceLabels)
+	f.Source.Labels = row.sourceLabels
 	f.Destination.Type = c.odd.endpointType(row.destType)
 	f.Destination.Namespace = normal(row.destNamespace)
 	f.Destination.Name = normal(row.destName)
-	f.Destination.Labels = c.keptLabels(row.destLabels)
+	f.Destination.Labels = row.destLabels
 	splitNetworkSet(&f.Source)
 	splitNetworkSet(&f.Destination)
 	f.Service.Namespace = normal(row.service.namespace)
@@ -130,12 +128,4 @@ func splitNetworkSet(e *flowlog.Endpoint) {
 	if ok && (e.Namespace == "" || e.Namespace == namespace) {
 		e.Namespace, e.Name = namespace, name
 	}
-}
-
-// keptLabels leaves in labels, in place, those that are passed on.
-func (c *converter) keptLabels(labels []flowlog.Label) []flowlog.Label {
-	if c.labels.All() {
-		return labels
-	}
-	return slices.DeleteFunc(labels, func(l flowlog.Label) bool { return !c.labels.Keeps(l.Key) })
 }

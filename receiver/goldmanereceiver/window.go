@@ -45,7 +45,7 @@ func newWindow(start int64, a answer, c *converter, mergeReporters bool, before 
 	w := &window{start: start, answer: a, live: before.onlyNew}
 	w.flows = make([]flowlog.Flow, 0, a.count())
 	late := before.seen != nil || before.live != nil && !before.onlyNew
-	err := a.eachFlow(func(row *wireFlow) {
+	err := a.eachFlow(&c.labels, func(row *wireFlow) {
 		w.rows++
 		w.flows = append(w.flows, flowlog.Flow{Late: late})
 		if last := len(w.flows) - 1; !c.convert(row, start, &w.flows[last]) {

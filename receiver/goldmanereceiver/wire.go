@@ -14,6 +14,7 @@ import (
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 	"github.com/goldtrail/goldtrail/internal/goldmane"
+	"github.com/goldtrail/goldtrail/internal/labelglob"
 )
 
 // Goldmane's answer is read in place: it stays one string, and what is read from it
@@ -161,9 +162,9 @@ func (r *wireReader) skip() {
 
 // eachFlow calls f with every row of the answer, whose wireFlow is valid during the
 // call only; its strings stay valid.
-func (a answer) eachFlow(f func(*wireFlow)) error {
+func (a answer) eachFlow(keep *labelglob.Filter, f func(*wireFlow)) error {
 	var flow wireFlow
-	var labels labelRoom
+	labels := labelRoom{keep: keep}
 	r := wireReader{rest: a.text}
 	for r.next() {
 		if !r.isBytes(2) { // FlowListResult.flows
@@ -346,8 +347,10 @@ func (f *wireFlow) text(r *wireReader) string {
 	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
-// labelRoom holds the labels of many flows in few pieces.
+// labelRoom holds the labels of many flows in few pieces: those that keep keeps, or none
+// where that is nil.
 type labelRoom struct {
+	keep *labelglob.Filter
 	room []flowlog.Label
 	// from is where the newest list begins in room.
 	from int
@@ -361,6 +364,8 @@ func (l *labelRoom) add(list []flowlog.Label, label flowlog.Label) []flowlog.Lab
 	switch {
 	case label == flowlog.Label{}:
 		return list // among them Goldmane's empty intersection, once split
+	case l.keep == nil || !l.keep.All() && !l.keep.Keeps(label.Key):
+		return list
 	case len(list) == 0:
 		l.from = len(l.room)
 	case l.from+len(list) != len(l.room) || &list[0] != &l.room[l.from]:
