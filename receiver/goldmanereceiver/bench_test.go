@@ -7,6 +7,8 @@ import (
 
 	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
@@ -120,5 +122,27 @@ func benchmarkWindow(b *testing.B, labels ...string) {
 			}
 		}
 		report(b, flows, before)
+	})
+}
+
+// BenchmarkOutbox is what it costs to store an answer before it is handed on, without
+// the disk.
+func BenchmarkOutbox(b *testing.B) {
+	c, err := newConverter([]string{"*"})
+	require.NoError(b, err)
+	keep := &store{client: storage.NewNopClient(), logger: zap.NewNop(), keeps: true}
+	sizes(b, func(b *testing.B, bytes []byte, flows int) {
+		w, err := newWindow(windowStart, answer{string(bytes)}, c, true, earlier{})
+		require.NoError(b, err)
+		box, err := encodeOutbox(w, nil, &state{}, nil)
+		require.NoError(b, err)
+		before := mallocs()
+		for b.Loop() {
+			if err := keep.fillOutbox(b.Context(), w, nil, &state{}, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+		report(b, flows, before)
+		b.ReportMetric(float64(len(box))/float64(flows), "stored-B/flow")
 	})
 }

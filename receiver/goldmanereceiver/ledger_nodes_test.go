@@ -142,10 +142,10 @@ func (n *nodes) giveLater(r nodeReport) {
 		after = between(1.15, 1.65)
 	}
 	more := time.Duration(0)
-	switch {
-	case n.rand.IntN(16) == 0:
+	switch n.rand.IntN(16) {
+	case 0:
 		more = between(0, 0.3)
-	case n.rand.IntN(16) == 0:
+	case 1:
 		more = between(3, 11)
 	}
 	n.wg.Go(func() {

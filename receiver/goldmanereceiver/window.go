@@ -77,7 +77,8 @@ func (w *window) order() {
 		r.flow, r.at = at, flowlog.Timestamp(f.Start, f.End, r.key).UnixNano()
 		ends[i] = len(buf)
 	}
-	text, from := unsafe.String(unsafe.SliceData(buf), len(buf)), 0 // buf is not written any more
+	// Not string(buf), which takes another 12 MB for 50,000 flows: buf is not written any more.
+	text, from := unsafe.String(unsafe.SliceData(buf), len(buf)), 0 //nolint:gosec // see above
 	for i, end := range ends {
 		w.records[i].line = text[from:end]
 		from = end

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
-	"unsafe"
 
 	"google.golang.org/grpc/encoding"
 	protocodec "google.golang.org/grpc/encoding/proto"
@@ -45,9 +44,6 @@ func (c answerCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	a.text = text.String()
 	return nil
 }
-
-// bytes is the answer, not to be changed.
-func (a answer) bytes() []byte { return unsafe.Slice(unsafe.StringData(a.text), len(a.text)) }
 
 // wireFlow is a goldmane.Flow whose parts are parts of the answer.
 type wireFlow struct {
