@@ -102,6 +102,10 @@ const (
 	// The bases say what each identity rests on: one of the Basis values.
 	SourceIdentityBasis      = "source.service.identity_basis"
 	DestinationIdentityBasis = "destination.service.identity_basis"
+	// The reasons say why an identity could not be told, or not for sure: one of the
+	// Reason values. Absent where there is nothing to excuse.
+	SourceIdentityReason      = "source.service.identity_reason"
+	DestinationIdentityReason = "destination.service.identity_reason"
 )
 
 // Values of SourceType and DestinationType. An endpoint type that has no name here
@@ -141,6 +145,12 @@ const (
 const (
 	BasisNamespace  = "namespace"
 	BasisLabel      = "label"
+	// BasisWorkload: not on the flow, but on the Pods that the flow names, or on what
+	// they were made from, as the Kubernetes API has them.
+	BasisWorkload = "workload"
+	// BasisService: Calico does not know the endpoint, but knows the Kubernetes Service
+	// that was dialled. Of destinations only.
+	BasisService    = "service"
 	BasisUnlabelled = "unlabelled" // a multi-Service namespace, and no label to tell by
 	BasisHost       = "host"
 	BasisNetworkSet = "networkset"
@@ -148,4 +158,18 @@ const (
 	// BasisUnknown: an endpoint type or network name that has no rule, or a workload
 	// without a namespace. The identity is then "?".
 	BasisUnknown = "unknown"
+)
+
+// Values of SourceIdentityReason and DestinationIdentityReason.
+const (
+	// ReasonMissing: no label of those that are asked for, neither on the flow nor, where
+	// the Kubernetes API is asked, on the workload.
+	ReasonMissing = "missing"
+	// ReasonMixed: the workload's Pods carry different values, or some of them none.
+	ReasonMixed = "mixed"
+	// ReasonUnknownWorkload: the Kubernetes API knows no such Pods, nor what they were
+	// made from.
+	ReasonUnknownWorkload = "unknown_workload"
+	// ReasonAPIUnavailable: the Kubernetes API could not be asked.
+	ReasonAPIUnavailable = "api_unavailable"
 )

@@ -98,7 +98,7 @@ func benchmarkProcess(b *testing.B, size int, room bool, keep []string) {
 	telemetry := componenttest.NewTelemetry()
 	b.Cleanup(func() { require.NoError(b, telemetry.Shutdown(context.WithoutCancel(b.Context()))) })
 	p, err := newProcessor(telemetry.NewTelemetrySettings(), &Config{
-		Labels: []string{"service-identity"}, MultiServiceNamespaces: []string{"monitoring"}, KeepLabels: keep,
+		Separator: "/", Labels: []string{"service-identity"}, MultiServiceNamespaces: []string{"monitoring"}, KeepLabels: keep,
 	})
 	require.NoError(b, err)
 	template := make([]plog.LogRecord, size)
@@ -138,7 +138,7 @@ func benchmarkProcess(b *testing.B, size int, room bool, keep []string) {
 // The only allocations are the four attribute values, and where the record has no room
 // for them its attributes once more.
 func TestAllocations(t *testing.T) {
-	st := newStamper(t, &Config{Labels: []string{"service-identity"}, MultiServiceNamespaces: []string{"monitoring"}, KeepLabels: []string{"app*"}})
+	st := newStamper(t, &Config{Separator: "/", Labels: []string{"service-identity"}, MultiServiceNamespaces: []string{"monitoring"}, KeepLabels: []string{"app*"}})
 	for i := range 8 {
 		for room, want := range map[int]float64{0: 5, 4: 4} {
 			const runs = 50

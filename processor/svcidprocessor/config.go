@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/configoptional"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/goldtrail/goldtrail/internal/labelglob"
 )
@@ -25,14 +29,65 @@ type Config struct {
 	// is read: `*` matches any characters, '/' too, and `?` one. None: both labels
 	// attributes are removed.
 	KeepLabels []string `mapstructure:"keep_labels"`
+	// Separator stands between the namespace and the Service in an identity.
+	Separator string `mapstructure:"separator"`
+	// Kubernetes lets the processor look up what a flow does not say. Absent: the
+	// Kubernetes API is not used at all.
+	Kubernetes configoptional.Optional[KubernetesConfig] `mapstructure:"kubernetes"`
 
 	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
-func createDefaultConfig() component.Config {
-	return &Config{Labels: []string{"service-identity"}}
+// AuthType says how the processor authenticates to the Kubernetes API. The values are
+// those of the Collector's other Kubernetes components.
+type AuthType string
+
+const (
+	// AuthServiceAccount is the Pod's own ServiceAccount.
+	AuthServiceAccount AuthType = "serviceAccount"
+	// AuthKubeConfig is the file that $KUBECONFIG names, or ~/.kube/config.
+	AuthKubeConfig AuthType = "kubeConfig"
+	// AuthNone is plain HTTP to $KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT, as
+	// `kubectl proxy` serves it.
+	AuthNone AuthType = "none"
+)
+
+// KubernetesConfig configures the look-ups in the Kubernetes API. They are get, list and
+// watch of metadata, in multi-Service namespaces only, and never a write.
+type KubernetesConfig struct {
+	AuthType AuthType `mapstructure:"auth_type"`
+	// Context is the context of the kubeconfig to use; empty is its current one.
+	Context string `mapstructure:"context"`
+	// NamespaceSelector is a label selector. The Namespaces that it matches are
+	// multi-Service namespaces too. Empty: only those that are listed are.
+	NamespaceSelector string `mapstructure:"namespace_selector"`
+	// ForgetAfter is how long a Pod that is gone counts as if it were there. Flows reach
+	// the processor a minute after the fact, and those of a recheck six.
+	ForgetAfter time.Duration `mapstructure:"forget_after"`
+
+	// prevent unkeyed literal initialization
+	_ struct{}
 }
+
+// minForgetAfter is the receiver's default recheck_delay, which is counted from the
+// window's start, and a minute for the window itself and for listing it.
+const minForgetAfter = 7 * time.Minute
+
+func createDefaultConfig() component.Config {
+	return &Config{
+		Labels:    []string{"service-identity"},
+		Separator: "/",
+		Kubernetes: configoptional.Default(KubernetesConfig{
+			AuthType:    AuthServiceAccount,
+			ForgetAfter: 10 * time.Minute,
+		}),
+	}
+}
+
+// separators are the characters that no namespace contains, so that an identity can be
+// taken apart, without ':', which would make namespace "host" look like a host.
+const separators = "/._@|~"
 
 var (
 	// dnsLabel is the form of a namespace's name (RFC 1123 label).
@@ -72,6 +127,35 @@ func (c *Config) Validate() error {
 		if err := labelglob.Valid(glob); err != nil {
 			errs = append(errs, fmt.Errorf("'keep_labels[%d]' is %q: %w", i, glob, err))
 		}
+	}
+	if len(c.Separator) != 1 || !strings.Contains(separators, c.Separator) {
+		errs = append(errs, fmt.Errorf(
+			"'separator' is %q: must be one of the characters %s, which no namespace contains; leave it out for the default \"/\"", c.Separator, separators))
+	}
+	return errors.Join(errs...)
+}
+
+// Validate returns every violation joined. The Collector calls it, and puts the key
+// `kubernetes` in front.
+func (c *KubernetesConfig) Validate() error {
+	var errs []error
+	switch c.AuthType {
+	case AuthServiceAccount, AuthKubeConfig, AuthNone:
+	default:
+		errs = append(errs, fmt.Errorf(
+			"'auth_type' is %q: must be serviceAccount, kubeConfig or none; leave it out for the default serviceAccount", c.AuthType))
+	}
+	if c.Context != "" && c.AuthType != AuthKubeConfig {
+		errs = append(errs, fmt.Errorf(
+			"'context' is %q: needs 'auth_type' kubeConfig, which is the only one with contexts; remove it or change 'auth_type'", c.Context))
+	}
+	if _, err := labels.Parse(c.NamespaceSelector); err != nil {
+		errs = append(errs, fmt.Errorf(
+			"'namespace_selector' is %q: must be a label selector as kubectl takes it, such as goldtrail.io/multi-service=true: %w", c.NamespaceSelector, err))
+	}
+	if c.ForgetAfter < minForgetAfter {
+		errs = append(errs, fmt.Errorf(
+			"'forget_after' is %v: must be at least %v; the receiver lists a window again 6m after its start, and its Pods must be known then", c.ForgetAfter, minForgetAfter))
 	}
 	return errors.Join(errs...)
 }

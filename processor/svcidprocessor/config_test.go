@@ -4,10 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/config/configoptional"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
 )
@@ -18,13 +21,31 @@ func TestConfig(t *testing.T) {
 		want *Config
 		err  string // the whole text; lines are separate violations
 	}{
-		{id: "svcid", want: &Config{Labels: []string{"service-identity"}}},
+		{id: "svcid", want: defaults(nil)},
 		{id: "svcid/all", want: &Config{
 			Labels:                 []string{"service-identity", "app.kubernetes.io/name"},
 			MultiServiceNamespaces: []string{"monitoring", "kube-system"},
 			KeepLabels:             []string{"app*", "team"},
+			Separator:              "|",
+			Kubernetes: configoptional.Some(KubernetesConfig{
+				AuthType:          AuthKubeConfig,
+				Context:           "staging",
+				NamespaceSelector: "goldtrail.io/multi-service=true",
+				ForgetAfter:       time.Hour,
+			}),
 		}},
-		{id: "svcid/null", want: &Config{Labels: []string{"service-identity"}}},
+		{id: "svcid/null", want: defaults(nil)},
+		{id: "svcid/kubernetes", want: defaults(func(c *Config) {
+			c.Kubernetes = configoptional.Some(KubernetesConfig{AuthType: AuthServiceAccount, ForgetAfter: 10 * time.Minute})
+		})},
+		{id: "svcid/kubernetes_null", want: defaults(func(c *Config) {
+			c.Kubernetes = configoptional.Some(KubernetesConfig{AuthType: AuthServiceAccount, ForgetAfter: 10 * time.Minute})
+		})},
+		{id: "svcid/bad_separator", err: `'separator' is "-": must be one of the characters /._@|~, which no namespace contains; leave it out for the default "/"`},
+		{id: "svcid/bad_kubernetes", err: `kubernetes: 'auth_type' is "tls": must be serviceAccount, kubeConfig or none; leave it out for the default serviceAccount
+'context' is "staging": needs 'auth_type' kubeConfig, which is the only one with contexts; remove it or change 'auth_type'
+'namespace_selector' is "a in b": must be a label selector as kubectl takes it, such as goldtrail.io/multi-service=true: unable to parse requirement: found 'b' expected: '('
+'forget_after' is 5m0s: must be at least 7m0s; the receiver lists a window again 6m after its start, and its Pods must be known then`},
 		{id: "svcid/no_labels", err: `'labels' is []: must name at least one label key; leave it out for the default [service-identity]`},
 		{id: "svcid/bad_labels", err: `'labels[0]' is "": must be a label key as Kubernetes takes it, such as service-identity or app.kubernetes.io/name; mend or remove it
 'labels[1]' is "service identity": must be a label key as Kubernetes takes it, such as service-identity or app.kubernetes.io/name; mend or remove it
@@ -58,6 +79,15 @@ func TestConfig(t *testing.T) {
 	})
 }
 
+// defaults is the default configuration, changed.
+func defaults(change func(*Config)) *Config {
+	cfg := createDefaultConfig().(*Config)
+	if change != nil {
+		change(cfg)
+	}
+	return cfg
+}
+
 func load(t *testing.T, id string, cfg *Config) error {
 	t.Helper()
 	conf, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
@@ -71,10 +101,11 @@ func load(t *testing.T, id string, cfg *Config) error {
 func TestTheREADMENamesEveryKey(t *testing.T) {
 	page, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
-	of := reflect.TypeFor[Config]()
-	for i := range of.NumField() {
-		if key := of.Field(i).Tag.Get("mapstructure"); key != "" {
-			assert.Contains(t, string(page), "| `"+key+"` | `", "add %s to the table in README.md", key)
+	for prefix, of := range map[string]reflect.Type{"": reflect.TypeFor[Config](), "kubernetes::": reflect.TypeFor[KubernetesConfig]()} {
+		for i := range of.NumField() {
+			if key := of.Field(i).Tag.Get("mapstructure"); key != "" && !strings.Contains(string(page), "| `"+prefix+key+"` | ") {
+				assert.Fail(t, "a key is missing", "add %s to the table in README.md", prefix+key)
+			}
 		}
 	}
 }

@@ -47,7 +47,7 @@ func newStamper(t testing.TB, cfg *Config) *stamper {
 // testConfig has two multi-Service namespaces and two label keys.
 func testConfig() *Config {
 	return &Config{
-		Labels:                 []string{"service-identity", "app.kubernetes.io/name"},
+		Separator: "/", Labels:                 []string{"service-identity", "app.kubernetes.io/name"},
 		MultiServiceNamespaces: []string{"monitoring", "kube-system"},
 	}
 }

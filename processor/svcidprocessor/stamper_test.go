@@ -339,7 +339,7 @@ func FuzzStamp(f *testing.F) {
 		f.Add(b)
 	}
 	st := newStamper(f, &Config{
-		Labels:                 []string{"service-identity", "app.kubernetes.io/name"},
+		Separator: "/", Labels:                 []string{"service-identity", "app.kubernetes.io/name"},
 		MultiServiceNamespaces: []string{"monitoring", "kube-system"},
 		KeepLabels:             []string{"team"},
 	})
