@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
+	"github.com/goldtrail/goldtrail/processor/svcidprocessor/internal/metadatatest"
 )
 
 // benchRecord returns a flow record as a cluster has them: 25 attributes, two of them
@@ -97,7 +98,7 @@ func BenchmarkProcess(b *testing.B) {
 func benchmarkProcess(b *testing.B, size int, room bool, keep []string) {
 	telemetry := componenttest.NewTelemetry()
 	b.Cleanup(func() { require.NoError(b, telemetry.Shutdown(context.WithoutCancel(b.Context()))) })
-	p, err := newProcessor(telemetry.NewTelemetrySettings(), &Config{
+	p, err := newProcessor(metadatatest.NewSettings(telemetry), &Config{
 		Separator: "/", Labels: []string{"service-identity"}, MultiServiceNamespaces: []string{"monitoring"}, KeepLabels: keep,
 	})
 	require.NoError(b, err)
@@ -115,7 +116,7 @@ func benchmarkProcess(b *testing.B, size int, room bool, keep []string) {
 		batch := newBatch(template...)
 		if room {
 			for _, record := range recordsOf(batch).All() {
-				record.Attributes().EnsureCapacity(record.Attributes().Len() + 4)
+				record.Attributes().EnsureCapacity(record.Attributes().Len() + 5)
 			}
 		}
 		runtime.ReadMemStats(&before)
@@ -135,12 +136,16 @@ func benchmarkProcess(b *testing.B, size int, room bool, keep []string) {
 	b.ReportMetric(float64(allocs)/records, "allocs/record")
 }
 
-// The only allocations are the four attribute values, and where the record has no room
-// for them its attributes once more.
+// The only allocations are the attribute values, two for each end and a reason where there
+// is one, and where the record has no room for them its attributes once more.
 func TestAllocations(t *testing.T) {
 	st := newStamper(t, &Config{Separator: "/", Labels: []string{"service-identity"}, MultiServiceNamespaces: []string{"monitoring"}, KeepLabels: []string{"app*"}})
 	for i := range 8 {
-		for room, want := range map[int]float64{0: 5, 4: 4} {
+		values := 4.0
+		if i == 2 { // unlabelled
+			values = 5
+		}
+		for room, want := range map[int]float64{0: values + 1, 5: values} {
 			const runs = 50
 			st.stamp(benchRecord(i))
 			records := make([]plog.LogRecord, runs+1) // AllocsPerRun runs once more, to warm up

@@ -16,7 +16,7 @@ var sideNames = [sideCount]string{source: "source", destination: "destination"}
 // Safe for concurrent use.
 type counters struct {
 	telemetry *metadata.TelemetryBuilder
-	endpoints [sideCount][basisCount][]metric.AddOption
+	endpoints [sideCount][basisCount][reasonCount][]metric.AddOption
 	malformed [sideCount][fieldCount][]metric.AddOption
 }
 
@@ -28,9 +28,18 @@ func newCounters(set component.TelemetrySettings) (*counters, error) {
 	c := &counters{telemetry: telemetry}
 	for s := range sideCount {
 		for b := range basisCount {
-			c.endpoints[s][b] = series(attribute.String("basis", basisNames[b]), attribute.String("side", sideNames[s]))
+			for r := range reasonCount {
+				attrs := []attribute.KeyValue{attribute.String("basis", basisNames[b]), attribute.String("side", sideNames[s])}
+				if r != reasonNone {
+					attrs = append(attrs, attribute.String("reason", reasonNames[r]))
+				}
+				c.endpoints[s][b][r] = series(attrs...)
+			}
 		}
 		for f := range fieldCount {
+			if readKeys[s][f] == "" {
+				continue
+			}
 			c.malformed[s][f] = series(attribute.String("attribute", readKeys[s][f]))
 		}
 	}
@@ -43,9 +52,11 @@ func series(attrs ...attribute.KeyValue) []metric.AddOption {
 
 func (c *counters) add(ctx context.Context, t *tally) {
 	for s := range sideCount {
-		for b, n := range t.endpoints[s] {
-			if n > 0 {
-				c.telemetry.SvcidEndpoints.Add(ctx, n, c.endpoints[s][b]...)
+		for b := range basisCount {
+			for r, n := range t.endpoints[s][b] {
+				if n > 0 {
+					c.telemetry.SvcidEndpoints.Add(ctx, n, c.endpoints[s][b][r]...)
+				}
 			}
 		}
 		for f, n := range t.malformed[s] {

@@ -14,6 +14,8 @@ type basis uint8
 const (
 	basisNamespace basis = iota
 	basisLabel
+	basisWorkload
+	basisService
 	basisUnlabelled
 	basisHost
 	basisNetworkSet
@@ -25,11 +27,32 @@ const (
 var basisNames = [basisCount]string{
 	basisNamespace:  flowlog.BasisNamespace,
 	basisLabel:      flowlog.BasisLabel,
+	basisWorkload:   flowlog.BasisWorkload,
+	basisService:    flowlog.BasisService,
 	basisUnlabelled: flowlog.BasisUnlabelled,
 	basisHost:       flowlog.BasisHost,
 	basisNetworkSet: flowlog.BasisNetworkSet,
 	basisNetwork:    flowlog.BasisNetwork,
 	basisUnknown:    flowlog.BasisUnknown,
+}
+
+// reason indexes reasonNames and the counters.
+type reason uint8
+
+const (
+	reasonNone reason = iota
+	reasonMissing
+	reasonMixed
+	reasonUnknownWorkload
+	reasonAPIUnavailable
+	reasonCount
+)
+
+var reasonNames = [reasonCount]string{
+	reasonMissing:         flowlog.ReasonMissing,
+	reasonMixed:           flowlog.ReasonMixed,
+	reasonUnknownWorkload: flowlog.ReasonUnknownWorkload,
+	reasonAPIUnavailable:  flowlog.ReasonAPIUnavailable,
 }
 
 // unknownIdentity is the identity of an end that no rule covers.
@@ -49,81 +72,126 @@ type endpoint struct {
 	namespace string
 	labels    pcommon.Map // valid where hasLabels
 	hasLabels bool
+	// The Kubernetes Service that was dialled, of destinations.
+	serviceName      string
+	serviceNamespace string
 }
 
-// rules decide identities. They are immutable, and safe for concurrent use.
+// verdict is what an end of a flow is found to be.
+type verdict struct {
+	identity string
+	basis    basis
+	reason   reason
+}
+
+var unknown = verdict{unknownIdentity, basisUnknown, reasonNone}
+
+// rules decide identities. They are safe for concurrent use; whoever asks them holds the
+// directory's lock for reading.
 type rules struct {
 	// labels are label keys in order of precedence.
-	labels []string
-	// unlabelled maps each multi-Service namespace to its identity without a label.
-	unlabelled map[string]string
+	labels    []string
+	separator string
+	directory *directory
 }
 
-func newRules(cfg *Config) *rules {
-	r := &rules{
-		labels:     cfg.Labels,
-		unlabelled: make(map[string]string, len(cfg.MultiServiceNamespaces)),
-	}
-	for _, ns := range cfg.MultiServiceNamespaces {
-		r.unlabelled[ns] = ns + "/" + unknownIdentity
-	}
-	return r
+func newRules(cfg *Config, d *directory) *rules {
+	return &rules{labels: cfg.Labels, separator: cfg.Separator, directory: d}
 }
 
-// identify returns the identity of e, its basis, and the number of label values that
-// had to be passed over because they are no strings. Composed identities come from in.
-func (r *rules) identify(e *endpoint, in *interner) (identity string, b basis, malformed int64) {
+// identify returns the identity of e and what it rests on, and the number of label values
+// that had to be passed over because they are no strings. Composed identities come from
+// in.
+func (r *rules) identify(e *endpoint, in *interner) (v verdict, malformed int64) {
 	switch e.kind {
 	case flowlog.TypeWorkload:
-		return r.identifyWorkload(e, in)
+		v, malformed = r.identifyWorkload(e, in)
 	case flowlog.TypeHost:
-		if e.name != "" {
-			return in.join("host:", e.name), basisHost, 0
-		}
+		v = identifyHost(e, in)
 	case flowlog.TypeNetworkSet:
-		switch {
-		case e.name == "":
-		case e.namespace == "" || namedWithin(e.name, e.namespace):
-			return in.join("networkset:", e.name), basisNetworkSet, 0
-		default:
-			return in.join("networkset:", e.namespace, "/", e.name), basisNetworkSet, 0
-		}
+		v = identifyNetworkSet(e, in)
 	case flowlog.TypeNetwork:
-		switch e.name {
-		case flowlog.NetworkPublic:
-			return internetIdentity, basisNetwork, 0
-		case flowlog.NetworkPrivate:
-			return privateIdentity, basisNetwork, 0
-		}
+		v = identifyNetwork(e)
+	default:
+		v = unknown
 	}
-	return unknownIdentity, basisUnknown, 0
+	// An address that Calico knows nothing of, or an end that no rule covers.
+	if (v.basis == basisNetwork || v.basis == basisUnknown) && e.serviceName != "" && e.serviceNamespace != "" {
+		v = r.identifyService(e, in)
+	}
+	return v, malformed
 }
 
-func (r *rules) identifyWorkload(e *endpoint, in *interner) (identity string, b basis, malformed int64) {
+func identifyHost(e *endpoint, in *interner) verdict {
+	if e.name == "" {
+		return unknown
+	}
+	return verdict{in.join("host:", e.name), basisHost, reasonNone}
+}
+
+func identifyNetworkSet(e *endpoint, in *interner) verdict {
+	switch {
+	case e.name == "":
+		return unknown
+	case e.namespace == "" || namedWithin(e.name, e.namespace):
+		return verdict{in.join("networkset:", e.name), basisNetworkSet, reasonNone}
+	}
+	return verdict{in.join("networkset:", e.namespace, "/", e.name), basisNetworkSet, reasonNone}
+}
+
+func identifyNetwork(e *endpoint) verdict {
+	switch e.name {
+	case flowlog.NetworkPublic:
+		return verdict{internetIdentity, basisNetwork, reasonNone}
+	case flowlog.NetworkPrivate:
+		return verdict{privateIdentity, basisNetwork, reasonNone}
+	}
+	return unknown
+}
+
+func (r *rules) identifyWorkload(e *endpoint, in *interner) (v verdict, malformed int64) {
 	if e.namespace == "" {
-		return unknownIdentity, basisUnknown, 0
+		return unknown, 0
 	}
-	unlabelled, multi := r.unlabelled[e.namespace]
+	ns, multi := r.directory.namespaces[e.namespace]
 	if !multi {
-		return e.namespace, basisNamespace, 0
+		return verdict{e.namespace, basisNamespace, r.singleService()}, 0
 	}
-	if !e.hasLabels {
-		return unlabelled, basisUnlabelled, 0
+	if e.hasLabels {
+		for _, key := range r.labels {
+			v, ok := e.labels.Get(key)
+			if !ok {
+				continue
+			}
+			if v.Type() != pcommon.ValueTypeStr {
+				malformed++
+				continue
+			}
+			if value := v.Str(); value != "" {
+				return verdict{in.join(e.namespace, r.separator, value), basisLabel, reasonNone}, malformed
+			}
+		}
 	}
-	for _, key := range r.labels {
-		v, ok := e.labels.Get(key)
-		if !ok {
-			continue
-		}
-		if v.Type() != pcommon.ValueTypeStr {
-			malformed++
-			continue
-		}
-		if value := v.Str(); value != "" {
-			return in.join(e.namespace, "/", value), basisLabel, malformed
-		}
+	v.identity, v.basis, v.reason = ns.find(e.name)
+	return v, malformed
+}
+
+// identifyService names the Service that was dialled: as a workload of its namespace
+// would be, with the Service's own name where there is more than one.
+func (r *rules) identifyService(e *endpoint, in *interner) verdict {
+	if _, multi := r.directory.namespaces[e.serviceNamespace]; multi {
+		return verdict{in.join(e.serviceNamespace, r.separator, e.serviceName), basisService, reasonNone}
 	}
-	return unlabelled, basisUnlabelled, malformed
+	return verdict{e.serviceNamespace, basisService, r.singleService()}
+}
+
+// singleService is the reason why a namespace is taken for a single-Service one that
+// might not be.
+func (r *rules) singleService() reason {
+	if r.directory.complete {
+		return reasonNone
+	}
+	return reasonAPIUnavailable
 }
 
 // namedWithin reports whether a network set's name already starts with its namespace:

@@ -16,6 +16,7 @@ import (
 type end struct {
 	kind, name, namespace any
 	labels                any
+	service               string // "namespace/name" of the Kubernetes Service, of destinations
 }
 
 func (e end) putOn(attrs raw, s side) {
@@ -23,6 +24,9 @@ func (e end) putOn(attrs raw, s side) {
 		if value != nil {
 			attrs[readKeys[s][f]] = value
 		}
+	}
+	if namespace, name, ok := strings.Cut(e.service, "/"); ok {
+		attrs[flowlog.DestinationServiceNamespace], attrs[flowlog.DestinationServiceName] = namespace, name
 	}
 }
 
@@ -33,10 +37,11 @@ func TestRules(t *testing.T) {
 		end       end
 		want      string
 		basis     string
+		reason    string
 		malformed []field
 	}{
 		{
-			name: "single-Service namespace", end: end{"workload", "api-7d9-*", "payments", identity("ignored")},
+			name: "single-Service namespace", end: end{"workload", "api-7d9-*", "payments", identity("ignored"), ""},
 			want: "payments", basis: flowlog.BasisNamespace,
 		},
 		{
@@ -44,64 +49,64 @@ func TestRules(t *testing.T) {
 			want: "payments", basis: flowlog.BasisNamespace,
 		},
 		{
-			name: "label", end: end{"workload", "grafana-*", "monitoring", identity("grafana")},
+			name: "label", end: end{"workload", "grafana-*", "monitoring", identity("grafana"), ""},
 			want: "monitoring/grafana", basis: flowlog.BasisLabel,
 		},
 		{
-			name: "first label wins", end: end{"workload", "x-*", "monitoring", raw{"app.kubernetes.io/name": "second", "service-identity": "first"}},
+			name: "first label wins", end: end{"workload", "x-*", "monitoring", raw{"app.kubernetes.io/name": "second", "service-identity": "first"}, ""},
 			want: "monitoring/first", basis: flowlog.BasisLabel,
 		},
 		{
-			name: "second label where the first is absent", end: end{"workload", "x-*", "monitoring", raw{"app.kubernetes.io/name": "second"}},
+			name: "second label where the first is absent", end: end{"workload", "x-*", "monitoring", raw{"app.kubernetes.io/name": "second"}, ""},
 			want: "monitoring/second", basis: flowlog.BasisLabel,
 		},
 		{
-			name: "second label where the first is empty", end: end{"workload", "x-*", "monitoring", raw{"app.kubernetes.io/name": "second", "service-identity": ""}},
+			name: "second label where the first is empty", end: end{"workload", "x-*", "monitoring", raw{"app.kubernetes.io/name": "second", "service-identity": ""}, ""},
 			want: "monitoring/second", basis: flowlog.BasisLabel,
 		},
 		{
-			name: "second label where the first is no string", end: end{"workload", "x-*", "monitoring", raw{"app.kubernetes.io/name": "second", "service-identity": 1}},
+			name: "second label where the first is no string", end: end{"workload", "x-*", "monitoring", raw{"app.kubernetes.io/name": "second", "service-identity": 1}, ""},
 			want: "monitoring/second", basis: flowlog.BasisLabel, malformed: []field{fieldLabels},
 		},
 		{
-			name: "no label of the list", end: end{"workload", "x-*", "monitoring", raw{"team": "sre"}},
-			want: "monitoring/?", basis: flowlog.BasisUnlabelled,
+			name: "no label of the list", end: end{"workload", "x-*", "monitoring", raw{"team": "sre"}, ""},
+			want: "monitoring/?", basis: flowlog.BasisUnlabelled, reason: flowlog.ReasonMissing,
 		},
 		{
-			name: "empty label", end: end{"workload", "x-*", "kube-system", identity("")},
-			want: "kube-system/?", basis: flowlog.BasisUnlabelled,
+			name: "empty label", end: end{"workload", "x-*", "kube-system", identity(""), ""},
+			want: "kube-system/?", basis: flowlog.BasisUnlabelled, reason: flowlog.ReasonMissing,
 		},
 		{
-			name: "no labels", end: end{"workload", "x-*", "monitoring", nil},
-			want: "monitoring/?", basis: flowlog.BasisUnlabelled,
+			name: "no labels", end: end{"workload", "x-*", "monitoring", nil, ""},
+			want: "monitoring/?", basis: flowlog.BasisUnlabelled, reason: flowlog.ReasonMissing,
 		},
 		{
-			name: "labels are no map", end: end{"workload", "x-*", "monitoring", "service-identity=grafana"},
-			want: "monitoring/?", basis: flowlog.BasisUnlabelled, malformed: []field{fieldLabels},
+			name: "labels are no map", end: end{"workload", "x-*", "monitoring", "service-identity=grafana", ""},
+			want: "monitoring/?", basis: flowlog.BasisUnlabelled, reason: flowlog.ReasonMissing, malformed: []field{fieldLabels},
 		},
 		{
-			name: "malformed labels count where they do not matter too", end: end{"workload", "x-*", "payments", []any{"a"}},
+			name: "malformed labels count where they do not matter too", end: end{"workload", "x-*", "payments", []any{"a"}, ""},
 			want: "payments", basis: flowlog.BasisNamespace, malformed: []field{fieldLabels},
 		},
 		{
-			name: "workload without namespace", end: end{"workload", "x-*", nil, identity("grafana")},
+			name: "workload without namespace", end: end{"workload", "x-*", nil, identity("grafana"), ""},
 			want: "?", basis: flowlog.BasisUnknown,
 		},
 		{
-			name: "workload with empty namespace", end: end{"workload", "x-*", "", nil},
+			name: "workload with empty namespace", end: end{"workload", "x-*", "", nil, ""},
 			want: "?", basis: flowlog.BasisUnknown,
 		},
 		{
-			name: "workload with malformed namespace", end: end{"workload", "x-*", 7, nil},
+			name: "workload with malformed namespace", end: end{"workload", "x-*", 7, nil, ""},
 			want: "?", basis: flowlog.BasisUnknown, malformed: []field{fieldNamespace},
 		},
 		{
-			name: "namespaces are whole names", end: end{"workload", "x-*", "monitoring-2", nil},
+			name: "namespaces are whole names", end: end{"workload", "x-*", "monitoring-2", nil, ""},
 			want: "monitoring-2", basis: flowlog.BasisNamespace,
 		},
 
 		{
-			name: "host", end: end{"host", "node-1.example.com", nil, identity("ignored")},
+			name: "host", end: end{"host", "node-1.example.com", nil, identity("ignored"), ""},
 			want: "host:node-1.example.com", basis: flowlog.BasisHost,
 		},
 		{name: "host without name", end: end{kind: "host"}, want: "?", basis: flowlog.BasisUnknown},
@@ -111,31 +116,31 @@ func TestRules(t *testing.T) {
 		},
 
 		{
-			name: "network set, bare name", end: end{"networkset", "partners", "payments", nil},
+			name: "network set, bare name", end: end{"networkset", "partners", "payments", nil, ""},
 			want: "networkset:payments/partners", basis: flowlog.BasisNetworkSet,
 		},
 		{
-			name: "network set, name with namespace", end: end{"networkset", "payments/partners", "payments", nil},
+			name: "network set, name with namespace", end: end{"networkset", "payments/partners", "payments", nil, ""},
 			want: "networkset:payments/partners", basis: flowlog.BasisNetworkSet,
 		},
 		{
-			name: "network set, name with namespace only", end: end{"networkset", "payments/partners", nil, nil},
+			name: "network set, name with namespace only", end: end{"networkset", "payments/partners", nil, nil, ""},
 			want: "networkset:payments/partners", basis: flowlog.BasisNetworkSet,
 		},
 		{
-			name: "network set named like its namespace", end: end{"networkset", "payments", "payments", nil},
+			name: "network set named like its namespace", end: end{"networkset", "payments", "payments", nil, ""},
 			want: "networkset:payments/payments", basis: flowlog.BasisNetworkSet,
 		},
 		{
-			name: "network set whose name starts like its namespace", end: end{"networkset", "payments-eu", "payments", nil},
+			name: "network set whose name starts like its namespace", end: end{"networkset", "payments-eu", "payments", nil, ""},
 			want: "networkset:payments/payments-eu", basis: flowlog.BasisNetworkSet,
 		},
 		{
-			name: "global network set", end: end{"networkset", "blocklist", nil, nil},
+			name: "global network set", end: end{"networkset", "blocklist", nil, nil, ""},
 			want: "networkset:blocklist", basis: flowlog.BasisNetworkSet,
 		},
 		{
-			name: "network set in a multi-Service namespace", end: end{"networkset", "scrapers", "monitoring", identity("ignored")},
+			name: "network set in a multi-Service namespace", end: end{"networkset", "scrapers", "monitoring", identity("ignored"), ""},
 			want: "networkset:monitoring/scrapers", basis: flowlog.BasisNetworkSet,
 		},
 		{
@@ -148,13 +153,13 @@ func TestRules(t *testing.T) {
 		{name: "other network", end: end{kind: "network", name: "aws"}, want: "?", basis: flowlog.BasisUnknown},
 		{name: "network without name", end: end{kind: "network"}, want: "?", basis: flowlog.BasisUnknown},
 
-		{name: "unknown type", end: end{"type-9", "x", "payments", nil}, want: "?", basis: flowlog.BasisUnknown},
-		{name: "empty type", end: end{"", "x", "payments", nil}, want: "?", basis: flowlog.BasisUnknown},
+		{name: "unknown type", end: end{"type-9", "x", "payments", nil, ""}, want: "?", basis: flowlog.BasisUnknown},
+		{name: "empty type", end: end{"", "x", "payments", nil, ""}, want: "?", basis: flowlog.BasisUnknown},
 		{
-			name: "malformed type", end: end{1, "x", "payments", nil},
+			name: "malformed type", end: end{1, "x", "payments", nil, ""},
 			want: "?", basis: flowlog.BasisUnknown, malformed: []field{fieldType},
 		},
-		{name: "type in another case", end: end{"Workload", "x", "payments", nil}, want: "?", basis: flowlog.BasisUnknown},
+		{name: "type in another case", end: end{"Workload", "x", "payments", nil, ""}, want: "?", basis: flowlog.BasisUnknown},
 		{name: "nothing at all", end: end{}, want: "?", basis: flowlog.BasisUnknown},
 	}
 	for _, tt := range tests {
@@ -171,12 +176,13 @@ func TestRules(t *testing.T) {
 				got := record.Attributes().AsRaw()
 				assert.Equal(t, tt.want, got[readKeys[s][fieldIdentity]])
 				assert.Equal(t, tt.basis, got[basisKeys[s]])
+				assert.Equal(t, tt.reason, textOf(got, readKeys[s][fieldReason]))
 				assert.Equal(t, "internet", got[readKeys[1-s][fieldIdentity]], "the other end")
 				assert.Equal(t, "network", got[basisKeys[1-s]], "the other end")
 
 				var want tally
-				want.endpoints[1-s][basisNetwork] = 1
-				want.endpoints[s][basisOf(t, tt.basis)]++
+				want.endpoints[1-s][basisNetwork][reasonNone] = 1
+				want.endpoints[s][basisOf(t, tt.basis)][reasonOf(t, tt.reason)]++
 				for _, f := range tt.malformed {
 					want.malformed[s][f] = 1
 				}
@@ -197,9 +203,29 @@ func basisOf(t *testing.T, name string) basis {
 	return 0
 }
 
+func reasonOf(t *testing.T, name string) reason {
+	t.Helper()
+	for r, n := range reasonNames {
+		if n == name {
+			return reason(r)
+		}
+	}
+	require.Fail(t, "no such reason", name)
+	return 0
+}
+
+// textOf returns "" for an attribute that is not there.
+func textOf(attrs raw, key string) string {
+	text, _ := attrs[key].(string)
+	return text
+}
+
 func TestReadKeysAndFieldOfAgree(t *testing.T) {
 	for s := range sideCount {
 		for f := range fieldCount {
+			if readKeys[s][f] == "" {
+				continue
+			}
 			gotSide, gotField, ok := fieldOf(readKeys[s][f])
 			assert.True(t, ok, readKeys[s][f])
 			assert.Equal(t, s, gotSide, readKeys[s][f])

@@ -103,7 +103,7 @@ func TestProcessor(t *testing.T) {
 	metadatatest.AssertEqualSvcidEndpoints(t, telemetry, []metricdata.DataPoint[int64]{
 		endpoints("source", "namespace", 2),
 		endpoints("source", "host", 2),
-		endpoints("source", "unlabelled", 1),
+		endpoints("source", "unlabelled", 1, attribute.String("reason", "missing")),
 		endpoints("destination", "label", 2),
 		endpoints("destination", "network", 2),
 		endpoints("destination", "unknown", 1),
@@ -114,10 +114,10 @@ func TestProcessor(t *testing.T) {
 	}, metricdatatest.IgnoreTimestamp())
 }
 
-func endpoints(side, basis string, n int64) metricdata.DataPoint[int64] {
+func endpoints(side, basis string, n int64, reason ...attribute.KeyValue) metricdata.DataPoint[int64] {
 	return metricdata.DataPoint[int64]{
 		Value:      n,
-		Attributes: attribute.NewSet(attribute.String("basis", basis), attribute.String("side", side)),
+		Attributes: attribute.NewSet(append(reason, attribute.String("basis", basis), attribute.String("side", side))...),
 	}
 }
 

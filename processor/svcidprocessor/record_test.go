@@ -3,6 +3,7 @@ package svcidprocessor
 import (
 	"testing"
 
+	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/plog"
 
@@ -41,13 +42,14 @@ func newStamper(t testing.TB, cfg *Config) *stamper {
 	t.Helper()
 	keep, err := labelglob.Compile(cfg.KeepLabels)
 	require.NoError(t, err)
-	return &stamper{rules: newRules(cfg), keep: keep.Filter()}
+	return &stamper{rules: newRules(cfg, newDirectory(cfg, clockwork.NewFakeClock())), keep: keep.Filter()}
 }
 
 // testConfig has two multi-Service namespaces and two label keys.
 func testConfig() *Config {
 	return &Config{
-		Separator: "/", Labels:                 []string{"service-identity", "app.kubernetes.io/name"},
+		Labels:                 []string{"service-identity", "app.kubernetes.io/name"},
 		MultiServiceNamespaces: []string{"monitoring", "kube-system"},
+		Separator:              "/",
 	}
 }

@@ -26,10 +26,14 @@ const (
 	fieldNamespace
 	fieldLabels
 	fieldIdentity
+	fieldReason
+	fieldServiceName
+	fieldServiceNamespace
 	fieldCount
 )
 
-// readKeys are the attributes that the processor reads.
+// readKeys are the attributes that the processor reads. A source dials no Service to
+// itself: it has no such attributes.
 var readKeys = [sideCount][fieldCount]string{
 	source: {
 		fieldType:      flowlog.SourceType,
@@ -37,6 +41,7 @@ var readKeys = [sideCount][fieldCount]string{
 		fieldNamespace: flowlog.SourceNamespace,
 		fieldLabels:    flowlog.SourceLabels,
 		fieldIdentity:  flowlog.SourceIdentity,
+		fieldReason:    flowlog.SourceIdentityReason,
 	},
 	destination: {
 		fieldType:      flowlog.DestinationType,
@@ -44,6 +49,10 @@ var readKeys = [sideCount][fieldCount]string{
 		fieldNamespace: flowlog.DestinationNamespace,
 		fieldLabels:    flowlog.DestinationLabels,
 		fieldIdentity:  flowlog.DestinationIdentity,
+		fieldReason:    flowlog.DestinationIdentityReason,
+
+		fieldServiceName:      flowlog.DestinationServiceName,
+		fieldServiceNamespace: flowlog.DestinationServiceNamespace,
 	},
 }
 
@@ -66,6 +75,8 @@ func fieldOf(key string) (s side, f field, ok bool) {
 		return source, fieldLabels, true
 	case flowlog.SourceIdentity:
 		return source, fieldIdentity, true
+	case flowlog.SourceIdentityReason:
+		return source, fieldReason, true
 	case flowlog.DestinationType:
 		return destination, fieldType, true
 	case flowlog.DestinationName:
@@ -76,13 +87,19 @@ func fieldOf(key string) (s side, f field, ok bool) {
 		return destination, fieldLabels, true
 	case flowlog.DestinationIdentity:
 		return destination, fieldIdentity, true
+	case flowlog.DestinationIdentityReason:
+		return destination, fieldReason, true
+	case flowlog.DestinationServiceName:
+		return destination, fieldServiceName, true
+	case flowlog.DestinationServiceNamespace:
+		return destination, fieldServiceNamespace, true
 	}
 	return 0, 0, false
 }
 
 // tally is what a batch adds to the counters.
 type tally struct {
-	endpoints [sideCount][basisCount]int64
+	endpoints [sideCount][basisCount][reasonCount]int64
 	malformed [sideCount][fieldCount]int64
 }
 
@@ -116,17 +133,20 @@ func (st *stamper) stamp(record plog.LogRecord) {
 	}
 
 	// Everything is read before anything is written: a write may move the values.
-	var identities [sideCount]string // "": one is there
-	var bases [sideCount]basis
+	var verdicts [sideCount]verdict // no identity: one is there
+	room := 0
 	for s := range sideCount {
 		e := st.read(&in, s)
 		if st.text(&in, s, fieldIdentity) != "" {
 			continue
 		}
-		var malformed int64
-		identities[s], bases[s], malformed = st.rules.identify(&e, &st.names)
+		v, malformed := st.rules.identify(&e, &st.names)
+		verdicts[s] = v
 		st.tally.malformed[s][fieldLabels] += malformed
-		st.tally.endpoints[s][bases[s]]++
+		st.tally.endpoints[s][v.basis][v.reason]++
+		if room += 2; v.reason != reasonNone {
+			room++
+		}
 	}
 
 	for s := range sideCount {
@@ -135,13 +155,18 @@ func (st *stamper) stamp(record plog.LogRecord) {
 		}
 	}
 
-	for s := range sideCount {
-		if identities[s] == "" {
+	attrs.EnsureCapacity(attrs.Len() + room)
+	for s, v := range verdicts {
+		if v.identity == "" {
 			continue
 		}
-		attrs.EnsureCapacity(attrs.Len() + 2*int(sideCount-s)) // at once for both sides
-		attrs.PutStr(readKeys[s][fieldIdentity], identities[s])
-		attrs.PutStr(basisKeys[s], basisNames[bases[s]])
+		attrs.PutStr(readKeys[s][fieldIdentity], v.identity)
+		attrs.PutStr(basisKeys[s], basisNames[v.basis])
+		if v.reason != reasonNone {
+			attrs.PutStr(readKeys[s][fieldReason], reasonNames[v.reason])
+		} else if in.has[s][fieldReason] { // left behind by somebody, without an identity
+			attrs.Remove(readKeys[s][fieldReason])
+		}
 	}
 }
 
@@ -165,6 +190,9 @@ func (st *stamper) read(in *found, s side) endpoint {
 		kind:      st.text(in, s, fieldType),
 		name:      st.text(in, s, fieldName),
 		namespace: st.text(in, s, fieldNamespace),
+
+		serviceName:      st.text(in, s, fieldServiceName),
+		serviceNamespace: st.text(in, s, fieldServiceNamespace),
 	}
 	if in.has[s][fieldLabels] {
 		if v := in.values[s][fieldLabels]; v.Type() == pcommon.ValueTypeMap {

@@ -3,10 +3,12 @@
 package metadata
 
 import (
+	"context"
 	"errors"
 	"sync"
 
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/embedded"
 	"go.opentelemetry.io/otel/trace"
 
 	"go.opentelemetry.io/collector/component"
@@ -27,6 +29,8 @@ type TelemetryBuilder struct {
 	mu                       sync.Mutex
 	registrations            []metric.Registration
 	SvcidEndpoints           metric.Int64Counter
+	SvcidKubernetesFailures  metric.Int64Counter
+	SvcidKubernetesPods      metric.Int64ObservableGauge
 	SvcidMalformedAttributes metric.Int64Counter
 }
 
@@ -39,6 +43,31 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterSvcidKubernetesPodsCallback sets callback for observable SvcidKubernetesPods metric.
+func (builder *TelemetryBuilder) RegisterSvcidKubernetesPodsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.SvcidKubernetesPods, obs: o})
+		return nil
+	}, builder.SvcidKubernetesPods)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+type observerInt64 struct {
+	embedded.Int64Observer
+	inst metric.Int64Observable
+	obs  metric.Observer
+}
+
+func (oi *observerInt64) Observe(value int64, opts ...metric.ObserveOption) {
+	oi.obs.ObserveInt64(oi.inst, value, opts...)
 }
 
 // Shutdown unregister all registered callbacks for async instruments.
@@ -61,8 +90,20 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	var err, errs error
 	builder.SvcidEndpoints, err = builder.meter.Int64Counter(
 		"goldtrail_svcid_endpoints",
-		metric.WithDescription("Ends of flow records that this processor gave an identity, by what the identity rests on. [Alpha]"),
+		metric.WithDescription("Ends of flow records that this processor gave an identity, by what the identity rests on, and why it could not be told. [Alpha]"),
 		metric.WithUnit("{endpoints}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.SvcidKubernetesFailures, err = builder.meter.Int64Counter(
+		"goldtrail_svcid_kubernetes_failures",
+		metric.WithDescription("Requests to the Kubernetes API that failed. [Alpha]"),
+		metric.WithUnit("{requests}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.SvcidKubernetesPods, err = builder.meter.Int64ObservableGauge(
+		"goldtrail_svcid_kubernetes_pods",
+		metric.WithDescription("Pods of multi-Service namespaces that are known from the Kubernetes API. [Alpha]"),
+		metric.WithUnit("{pods}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.SvcidMalformedAttributes, err = builder.meter.Int64Counter(

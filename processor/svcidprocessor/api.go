@@ -1,0 +1,113 @@
+package svcidprocessor
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// The shared bound of what the look-ups may ask of the API server: three requests for
+// each multi-Service namespace at the start, and then a watch's renewal every five to ten
+// minutes. client-go's default of 5 a second would take 18 s for 30 namespaces.
+const (
+	requestsPerSecond = 20
+	requestBurst      = 40
+)
+
+// api is the way to the Kubernetes API: metadata, read-only. Safe for concurrent use.
+type api struct {
+	load func() (*rest.Config, error)
+
+	// mu guards the client and its connections, which are replaced together.
+	mu     sync.Mutex
+	client metadata.Interface
+	conns  *http.Client
+}
+
+// newAPI reads what it needs to connect, and does not connect.
+func newAPI(cfg *KubernetesConfig, userAgent string) (*api, error) {
+	a := &api{load: func() (*rest.Config, error) { return restConfig(cfg, userAgent) }}
+	if err := a.renew(); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// restConfig reads tokens, certificates and addresses from where auth_type says.
+func restConfig(cfg *KubernetesConfig, userAgent string) (*rest.Config, error) {
+	var to *rest.Config
+	var err error
+	switch cfg.AuthType {
+	case AuthNone:
+		host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
+		if host == "" || port == "" {
+			return nil, errors.New("'kubernetes::auth_type' is none: needs KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT in the environment; set them to where the API is served in plain HTTP")
+		}
+		to = &rest.Config{Host: "http://" + net.JoinHostPort(host, port)}
+	case AuthKubeConfig:
+		to, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+			clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{CurrentContext: cfg.Context}).ClientConfig()
+		if err != nil {
+			return nil, fmt.Errorf("'kubernetes::auth_type' is kubeConfig: needs the file that $KUBECONFIG names, or ~/.kube/config, with the context that 'kubernetes::context' names: %w", err)
+		}
+	case AuthServiceAccount:
+		to, err = rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("'kubernetes::auth_type' is serviceAccount: needs to run in a Pod with automountServiceAccountToken: true; elsewhere use kubeConfig: %w", err)
+		}
+	}
+	to.UserAgent = userAgent
+	to.QPS, to.Burst = requestsPerSecond, requestBurst
+	// Deprecations of what we only read; by default they go to stderr.
+	to.WarningHandlerWithContext = rest.NoWarnings{}
+	return to, nil
+}
+
+// renew reads the configuration again. A certificate authority is rotated and a
+// kubeconfig is written anew while we run; client-go itself follows tokens and client
+// certificates only. Where nothing has changed client-go gives the same connections.
+func (a *api) renew() error {
+	cfg, err := a.load()
+	if err != nil {
+		return err
+	}
+	conns, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return err
+	}
+	client, err := metadata.NewForConfigAndClient(cfg, conns)
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closeLocked()
+	a.client, a.conns = client, conns
+	return nil
+}
+
+func (a *api) get() metadata.Interface {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.client
+}
+
+func (a *api) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closeLocked()
+}
+
+func (a *api) closeLocked() {
+	if a.conns != nil {
+		utilnet.CloseIdleConnectionsFor(a.conns.Transport)
+	}
+}
