@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/transport"
+	"k8s.io/client-go/util/connrotation"
 )
 
 // The shared bound of what the look-ups may ask of the API server: three requests for
@@ -25,16 +27,23 @@ const (
 // api is the way to the Kubernetes API: metadata, read-only. Safe for concurrent use.
 type api struct {
 	load func() (*rest.Config, error)
+	// dialer knows all connections, so that none is left at the end. dial is one and the
+	// same for client-go to know its transports by.
+	dialer *connrotation.Dialer
+	dial   *transport.DialHolder
 
-	// mu guards the client and its connections, which are replaced together.
-	mu     sync.Mutex
+	mu     sync.Mutex // guards client
 	client metadata.Interface
-	conns  *http.Client
 }
 
 // newAPI reads what it needs to connect, and does not connect.
 func newAPI(cfg *KubernetesConfig, userAgent string) (*api, error) {
-	a := &api{load: func() (*rest.Config, error) { return restConfig(cfg, userAgent) }}
+	dialer := connrotation.NewDialer((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext)
+	a := &api{
+		load:   func() (*rest.Config, error) { return restConfig(cfg, userAgent) },
+		dialer: dialer,
+		dial:   &transport.DialHolder{Dial: dialer.DialContext},
+	}
 	if err := a.renew(); err != nil {
 		return nil, err
 	}
@@ -73,24 +82,28 @@ func restConfig(cfg *KubernetesConfig, userAgent string) (*rest.Config, error) {
 
 // renew reads the configuration again. A certificate authority is rotated and a
 // kubeconfig is written anew while we run; client-go itself follows tokens and client
-// certificates only. Where nothing has changed client-go gives the same connections.
+// certificates only. Where nothing has changed client-go gives the same transport.
 func (a *api) renew() error {
 	cfg, err := a.load()
 	if err != nil {
 		return err
 	}
-	conns, err := rest.HTTPClientFor(cfg)
+	through, err := cfg.TransportConfig()
 	if err != nil {
 		return err
 	}
-	client, err := metadata.NewForConfigAndClient(cfg, conns)
+	through.DialHolder = a.dial
+	roundTripper, err := transport.New(through)
+	if err != nil {
+		return err
+	}
+	client, err := metadata.NewForConfigAndClient(cfg, &http.Client{Transport: roundTripper})
 	if err != nil {
 		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.closeLocked()
-	a.client, a.conns = client, conns
+	a.client = client
 	return nil
 }
 
@@ -100,14 +113,7 @@ func (a *api) get() metadata.Interface {
 	return a.client
 }
 
+// close ends all connections.
 func (a *api) close() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.closeLocked()
-}
-
-func (a *api) closeLocked() {
-	if a.conns != nil {
-		utilnet.CloseIdleConnectionsFor(a.conns.Transport)
-	}
+	a.dialer.CloseAll()
 }

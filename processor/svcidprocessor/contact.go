@@ -30,14 +30,22 @@ type contact struct {
 
 	// mu guards what is below.
 	mu sync.Mutex
-	// failing has the last error of every reflector whose last request failed.
-	failing map[*listWatch]error
+	// failing has the reflectors whose last request failed.
+	failing map[*listWatch]failure
 	// seen is the trouble at the last report, and told the one that was logged.
 	seen, told string
 }
 
+// failure is why a reflector's last request failed.
+type failure struct {
+	err error
+	// forbidden counts the requests in a row that RBAC forbade. An API server that
+	// starts forbids everything until it has read the roles.
+	forbidden int
+}
+
 func newContact(set component.TelemetrySettings, telemetry *metadata.TelemetryBuilder, host component.Host) *contact {
-	return &contact{logger: set.Logger, telemetry: telemetry, host: host, failing: map[*listWatch]error{}}
+	return &contact{logger: set.Logger, telemetry: telemetry, host: host, failing: map[*listWatch]failure{}}
 }
 
 func (c *contact) failed(l *listWatch, err error) {
@@ -48,7 +56,11 @@ func (c *contact) failed(l *listWatch, err error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.failing[l] = err
+	f := failure{err: err}
+	if apierrors.IsForbidden(err) {
+		f.forbidden = c.failing[l].forbidden + 1
+	}
+	c.failing[l] = f
 }
 
 func (c *contact) succeeded(l *listWatch) {
@@ -71,7 +83,10 @@ func (c *contact) forget(l *listWatch) {
 func (c *contact) report() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	trouble, err := c.troubleLocked()
+	trouble, err, ok := c.troubleLocked()
+	if !ok {
+		return
+	}
 	settled := trouble == c.seen
 	c.seen = trouble
 	if !settled || trouble == c.told {
@@ -87,8 +102,8 @@ func (c *contact) report() {
 	componentstatus.ReportStatus(c.host, componentstatus.NewRecoverableErrorEvent(fmt.Errorf("%s: %w", trouble, err)))
 }
 
-// What one can do about a failing request, and where that stands first in a log line it
-// must stay the same while the trouble does.
+// What is the matter and what one can do about it. It stays the same as long as the
+// trouble does, so that it is told once; the error, which has ports in it, does not.
 const (
 	consequence = "; until then identities rest on the flows and on what is known already"
 
@@ -98,18 +113,23 @@ const (
 	troubleOther       = "The Kubernetes API cannot be read; it is tried again" + consequence
 )
 
-// troubleLocked returns what is the matter and an error that shows it, "" if nothing is.
-func (c *contact) troubleLocked() (string, error) {
+// troubleLocked returns what is the matter and an error that shows it, "" if nothing is;
+// false if that cannot be said yet.
+func (c *contact) troubleLocked() (trouble string, err error, ok bool) { //nolint:revive,staticcheck // the error is no failure of this function
+	undecided := false
 	var certificate, credentials, other error
 	forbidden := map[schema.GroupResource]error{}
-	for l, err := range c.failing {
+	for l, f := range c.failing {
+		err := f.err
 		var verification *tls.CertificateVerificationError
 		switch {
 		case errors.As(err, &verification):
 			certificate = err
 		case apierrors.IsUnauthorized(err):
 			credentials = err
-		case apierrors.IsForbidden(err):
+		case f.forbidden == 1:
+			undecided = true // what it is worth shows the next time
+		case f.forbidden > 1:
 			forbidden[l.resource.GroupResource()] = err
 		default:
 			other = err
@@ -117,18 +137,21 @@ func (c *contact) troubleLocked() (string, error) {
 	}
 	switch {
 	case certificate != nil:
-		return troubleCertificate, certificate
+		return troubleCertificate, certificate, true
 	case credentials != nil:
-		return troubleCredentials, credentials
+		return troubleCredentials, credentials, true
+	case other != nil:
+		return troubleOther, other, true
 	case len(forbidden) > 0:
 		for _, err := range forbidden {
 			other = err
 		}
-		return fmt.Sprintf(troubleForbidden, policyRules(slices.Collect(maps.Keys(forbidden)))), other
-	case other != nil:
-		return troubleOther, other
+		if undecided { // more of them, perhaps
+			return "", nil, false
+		}
+		return fmt.Sprintf(troubleForbidden, policyRules(slices.Collect(maps.Keys(forbidden)))), other, true
 	}
-	return "", nil
+	return "", nil, !undecided
 }
 
 // policyRules writes the RBAC rules for those resources, as they stand in a manifest.

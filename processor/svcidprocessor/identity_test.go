@@ -153,13 +153,16 @@ func TestRules(t *testing.T) {
 		{name: "other network", end: end{kind: "network", name: "aws"}, want: "?", basis: flowlog.BasisUnknown},
 		{name: "network without name", end: end{kind: "network"}, want: "?", basis: flowlog.BasisUnknown},
 
+		{
+			name: "type in another case", end: end{"Workload", "x", "payments", nil, ""},
+			want: "?", basis: flowlog.BasisUnknown,
+		},
 		{name: "unknown type", end: end{"type-9", "x", "payments", nil, ""}, want: "?", basis: flowlog.BasisUnknown},
 		{name: "empty type", end: end{"", "x", "payments", nil, ""}, want: "?", basis: flowlog.BasisUnknown},
 		{
 			name: "malformed type", end: end{1, "x", "payments", nil, ""},
 			want: "?", basis: flowlog.BasisUnknown, malformed: []field{fieldType},
 		},
-		{name: "type in another case", end: end{"Workload", "x", "payments", nil, ""}, want: "?", basis: flowlog.BasisUnknown},
 		{name: "nothing at all", end: end{}, want: "?", basis: flowlog.BasisUnknown},
 	}
 	for _, tt := range tests {
@@ -190,6 +193,54 @@ func TestRules(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The Service that was dialled names an end that Calico does not know, and only that.
+func TestServiceThatWasDialled(t *testing.T) {
+	tests := []struct {
+		name        string
+		end         end
+		want, basis string
+	}{
+		{"private address", end{kind: "network", name: "pvt", service: "default/kubernetes"}, "default", flowlog.BasisService},
+		{"public address", end{kind: "network", name: "pub", service: "payments/partner"}, "payments", flowlog.BasisService},
+		{"private address, multi-Service namespace", end{kind: "network", name: "pvt", service: "monitoring/node-exporter"}, "monitoring/node-exporter", flowlog.BasisService},
+		{"unknown type", end{kind: "type-9", name: "x", service: "payments/api"}, "payments", flowlog.BasisService},
+		{"workload without a namespace", end{kind: "workload", name: "x", service: "payments/api"}, "payments", flowlog.BasisService},
+		{"nothing but the Service", end{service: "payments/api"}, "payments", flowlog.BasisService},
+		{"Service without a namespace", end{kind: "network", name: "pvt", service: "/api"}, "private", flowlog.BasisNetwork},
+		{"Service without a name", end{kind: "type-9", service: "payments/"}, "?", flowlog.BasisUnknown},
+
+		{"workload", end{kind: "workload", name: "x", namespace: "orders", service: "payments/api"}, "orders", flowlog.BasisNamespace},
+		{"unlabelled workload", end{kind: "workload", name: "x", namespace: "monitoring", service: "monitoring/grafana"}, "monitoring/?", flowlog.BasisUnlabelled},
+		{"host", end{kind: "host", name: "node-1", service: "default/kubernetes"}, "host:node-1", flowlog.BasisHost},
+		{"network set", end{kind: "networkset", name: "partners", service: "payments/partner"}, "networkset:partners", flowlog.BasisNetworkSet},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			attrs := raw{}
+			tt.end.putOn(attrs, destination)
+			record := newRecord(t, attrs)
+			record.SetEventName(flowlog.EventName)
+			newStamper(t, testConfig()).stamp(record)
+			got := record.Attributes().AsRaw()
+			assert.Equal(t, tt.want, got[flowlog.DestinationIdentity])
+			assert.Equal(t, tt.basis, got[flowlog.DestinationIdentityBasis])
+			assert.Equal(t, "?", got[flowlog.SourceIdentity], "a source has no Service")
+		})
+	}
+}
+
+func TestSeparator(t *testing.T) {
+	cfg := testConfig()
+	cfg.Separator = "|"
+	record := newRecord(t, raw{
+		flowlog.SourceType: "workload", flowlog.SourceNamespace: "monitoring", flowlog.SourceLabels: raw{"service-identity": "grafana"},
+		flowlog.DestinationType: "workload", flowlog.DestinationNamespace: "monitoring",
+	})
+	newStamper(t, cfg).stamp(record)
+	assert.Equal(t, "monitoring|grafana", record.Attributes().AsRaw()[flowlog.SourceIdentity])
+	assert.Equal(t, "monitoring|?", record.Attributes().AsRaw()[flowlog.DestinationIdentity])
 }
 
 func basisOf(t *testing.T, name string) basis {
