@@ -38,16 +38,18 @@ type api struct {
 
 // newAPI reads what it needs to connect, and does not connect.
 func newAPI(cfg *KubernetesConfig, userAgent string) (*api, error) {
-	dialer := connrotation.NewDialer((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext)
-	a := &api{
-		load:   func() (*rest.Config, error) { return restConfig(cfg, userAgent) },
-		dialer: dialer,
-		dial:   &transport.DialHolder{Dial: dialer.DialContext},
-	}
+	a := dialledAPI()
+	a.load = func() (*rest.Config, error) { return restConfig(cfg, userAgent) }
 	if err := a.renew(); err != nil {
 		return nil, err
 	}
 	return a, nil
+}
+
+// dialledAPI is one that does not know yet where to go.
+func dialledAPI() *api {
+	dialer := connrotation.NewDialer((&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext)
+	return &api{dialer: dialer, dial: &transport.DialHolder{Dial: dialer.DialContext}}
 }
 
 // restConfig reads tokens, certificates and addresses from where auth_type says.
