@@ -1,7 +1,6 @@
 package svcidprocessor
 
 import (
-	"slices"
 	"sync"
 	"time"
 
@@ -42,28 +41,14 @@ type namespace struct {
 	asked bool
 	// silent counts the feeds that have not been read yet, or cannot be at present.
 	silent int
-	// pods and templates are by Goldmane's name for a set of Pods.
-	pods, templates map[string]*workload
-}
-
-// workload is the evidence that one name has: the different identities that its Pods, or
-// what they were made from, speak for. It has one of them almost always.
-type workload struct {
-	name   string
-	values []evidence
-}
-
-// evidence is one identity, and how many objects bear it out: those that are alive, and
-// those that are gone and not forgotten.
-type evidence struct {
-	identity    string // "": no label
-	alive, gone int
+	// pods are what Pods speak for, and templates what speaks for them otherwise.
+	pods, templates workloads
 }
 
 // gone is an object that is no more.
 type gone struct {
 	at       time.Time
-	in       map[string]*workload
+	in       *workloads
 	workload *workload
 	identity string
 }
@@ -100,7 +85,8 @@ func (d *directory) addLocked(name string, asked bool) *namespace {
 	}
 	ns := &namespace{name: name, unlabelled: name + d.separator + unknownIdentity, asked: asked}
 	if asked {
-		ns.pods, ns.templates = map[string]*workload{}, map[string]*workload{}
+		ns.pods = workloads{unlabelled: ns.unlabelled, byName: map[string]*workload{}}
+		ns.templates = workloads{unlabelled: ns.unlabelled, byName: map[string]*workload{}}
 	}
 	d.namespaces[name] = ns
 	return ns
@@ -129,25 +115,20 @@ func (d *directory) alivePods() int64 {
 
 // find returns the identity of the workload that Goldmane calls name: of its Pods, or else
 // of what they were made from. d.mu is held.
-func (n *namespace) find(name string) (string, basis, reason) {
+func (n *namespace) find(name string) verdict {
 	if !n.asked {
-		return n.unlabelled, basisUnlabelled, reasonMissing
+		return verdict{n.unlabelled, basisUnlabelled, reasonMissing}
 	}
-	w := n.pods[name]
-	if w == nil {
-		w = n.templates[name]
+	if w := n.pods.byName[name]; w != nil {
+		return w.found
 	}
-	switch {
-	case w == nil && n.silent > 0:
-		return n.unlabelled, basisUnlabelled, reasonAPIUnavailable
-	case w == nil:
-		return n.unlabelled, basisUnlabelled, reasonUnknownWorkload
-	case len(w.values) > 1:
-		return n.unlabelled, basisUnlabelled, reasonMixed
-	case w.values[0].identity == "":
-		return n.unlabelled, basisUnlabelled, reasonMissing
+	if w := n.templates.byName[name]; w != nil {
+		return w.found
 	}
-	return w.values[0].identity, basisWorkload, reasonNone
+	if n.silent > 0 {
+		return verdict{n.unlabelled, basisUnlabelled, reasonAPIUnavailable}
+	}
+	return verdict{n.unlabelled, basisUnlabelled, reasonUnknownWorkload}
 }
 
 // identityLocked returns the identity that labels give in that namespace, "" for none.
@@ -160,30 +141,10 @@ func (d *directory) identityLocked(namespace string, labels map[string]string) s
 	return ""
 }
 
-// bornLocked notes that an object speaks for an identity of the workload of that name.
-func (d *directory) bornLocked(in map[string]*workload, name, identity string) *workload {
-	w := in[name]
-	if w == nil {
-		w = &workload{name: name, values: make([]evidence, 0, 1)}
-		in[name] = w
-	}
-	if !w.count(identity, 1, 0) {
-		w.values = append(w.values, evidence{identity: identity, alive: 1})
-	}
-	return w
-}
-
-// goneLocked notes that such an object is no more. It counts on for forgetAfter.
-func (d *directory) goneLocked(in map[string]*workload, w *workload, identity string) {
-	w.count(identity, -1, 1)
+// goneLocked notes that an object is no more. It counts on for forgetAfter.
+func (d *directory) goneLocked(in *workloads, w *workload, identity string) {
+	in.count(w, identity, -1, 1)
 	d.gone = append(d.gone, gone{at: d.clock.Now(), in: in, workload: w, identity: identity})
-}
-
-// changedLocked notes that an object which spoke for one identity is still there, and
-// speaks for another or for none. It counts as what it says now.
-func (d *directory) changedLocked(in map[string]*workload, w *workload, from, to string) {
-	d.bornLocked(in, w.name, to)
-	w.count(from, -1, 0)
 }
 
 // forget drops what has been gone for forgetAfter.
@@ -195,26 +156,6 @@ func (d *directory) forget() {
 		g := d.gone[0]
 		d.gone[0] = gone{} // the array lives on
 		d.gone = d.gone[1:]
-		if g.workload.count(g.identity, 0, -1); len(g.workload.values) == 0 {
-			delete(g.in, g.workload.name)
-		}
+		g.in.count(g.workload, g.identity, 0, -1)
 	}
-}
-
-// count adds to the objects that bear an identity out, and drops it where none is left. It
-// reports whether there was that identity.
-func (w *workload) count(identity string, alive, gone int) bool {
-	for i := range w.values {
-		e := &w.values[i]
-		if e.identity != identity {
-			continue
-		}
-		e.alive += alive
-		e.gone += gone
-		if e.alive == 0 && e.gone == 0 {
-			w.values = slices.Delete(w.values, i, i+1)
-		}
-		return true
-	}
-	return false
 }

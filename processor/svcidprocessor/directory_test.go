@@ -220,7 +220,7 @@ func TestGonePodsAreRemembered(t *testing.T) {
 	l.clock.Advance(time.Nanosecond)
 	l.forget()
 	assert.Equal(t, isUnknown, l.of(t, "grafana-*"))
-	assert.Empty(t, l.namespaces["monitoring"].pods, "nothing stays")
+	assert.Empty(t, l.namespaces["monitoring"].pods.byName, "nothing stays")
 	assert.Empty(t, l.gone)
 }
 

@@ -75,11 +75,11 @@ func newFeed(d *directory, ns *namespace, resource schema.GroupVersionResource) 
 }
 
 // into is where the directory keeps what this feed says. directory.mu is held.
-func (f *feed) into() map[string]*workload {
+func (f *feed) into() *workloads {
 	if f.resource == podResource {
-		return f.namespace.pods
+		return &f.namespace.pods
 	}
-	return f.namespace.templates
+	return &f.namespace.templates
 }
 
 // speakLocked counts the feed among the silent ones, or no longer.
@@ -196,11 +196,11 @@ func (f *feed) putLocked(obj any) string {
 	switch {
 	case known && old.workload.name == name && old.identity == identity:
 	case known && old.workload.name == name:
-		f.directory.changedLocked(f.into(), old.workload, old.identity, identity)
+		f.into().changed(old.workload, old.identity, identity)
 		f.objects[o.Name] = object{old.workload, identity}
 	default: // new, or another object of the same name
 		f.dropLocked(o.Name)
-		f.objects[o.Name] = object{f.directory.bornLocked(f.into(), name, identity), identity}
+		f.objects[o.Name] = object{f.into().born(name, identity), identity}
 		f.countLocked(1)
 	}
 	return o.Name

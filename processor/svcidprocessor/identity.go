@@ -172,8 +172,7 @@ func (r *rules) identifyWorkload(e *endpoint, in *interner) (v verdict, malforme
 			}
 		}
 	}
-	v.identity, v.basis, v.reason = ns.find(e.name)
-	return v, malformed
+	return ns.find(e.name), malformed
 }
 
 // identifyService names the Service that was dialled: as a workload of its namespace

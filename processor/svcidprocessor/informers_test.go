@@ -86,8 +86,8 @@ func (r *clusterRig) find(namespace, name string) any {
 	if !ok {
 		return nil
 	}
-	identity, b, reason := ns.find(name)
-	return [3]string{identity, basisNames[b], reasonNames[reason]}
+	v := ns.find(name)
+	return [3]string{v.identity, basisNames[v.basis], reasonNames[v.reason]}
 }
 
 func (r *clusterRig) eventually(t *testing.T, want any, namespace, name string) {
