@@ -5,10 +5,13 @@
 //
 // What it guarantees:
 //
-//   - An identity is read from the record, never guessed. Where the record does not say
-//     enough, the identity is "?" or ends in "/?", and the basis says why.
-//   - The identity of an end is a pure function of that end's attributes and of the
-//     configuration. It does not depend on other records, nor on their order.
+//   - An identity is read from the record or looked up, never guessed. Where that does not
+//     say enough, the identity is "?" or ends in "/?", and basis and reason say why.
+//   - The identity of an end is a pure function of that end's attributes, of the
+//     configuration and of what is known from the Kubernetes API, which stands still for
+//     the length of a batch. It does not depend on other records, nor on their order.
+//   - Without `kubernetes` in the configuration the Kubernetes API is not asked. With it,
+//     it is only read, and no batch ever waits for it.
 //   - A flow record is one with the event name [flowlog.EventName] or with an endpoint
 //     type on either side. Every other record passes untouched and is not counted.
 //   - An identity that is already on the record is kept with its basis, and is not
