@@ -143,8 +143,8 @@ const (
 
 // Values of SourceIdentityBasis and DestinationIdentityBasis.
 const (
-	BasisNamespace  = "namespace"
-	BasisLabel      = "label"
+	BasisNamespace = "namespace"
+	BasisLabel     = "label"
 	// BasisWorkload: not on the flow, but on the Pods that the flow names, or on what
 	// they were made from, as the Kubernetes API has them.
 	BasisWorkload = "workload"

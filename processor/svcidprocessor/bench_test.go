@@ -91,13 +91,12 @@ func benchLabels(m pcommon.Map, app string, identity bool) {
 // "tight" records have no room for further attributes, as they come from a decoder or
 // a copy; those with "room" were made with capacity for the processor's.
 func BenchmarkProcess(b *testing.B) {
-	const size = 1024
-	b.Run("room", func(b *testing.B) { benchmarkProcess(b, benchConfig(), benchRecords(size), true, nil) })
-	b.Run("tight", func(b *testing.B) { benchmarkProcess(b, benchConfig(), benchRecords(size), false, nil) })
+	b.Run("room", func(b *testing.B) { benchmarkProcess(b, benchConfig(), benchRecords(), true, nil) })
+	b.Run("tight", func(b *testing.B) { benchmarkProcess(b, benchConfig(), benchRecords(), false, nil) })
 	b.Run("keep_labels", func(b *testing.B) {
 		cfg := benchConfig()
 		cfg.KeepLabels = []string{"app*", "team"}
-		benchmarkProcess(b, cfg, benchRecords(size), true, nil)
+		benchmarkProcess(b, cfg, benchRecords(), true, nil)
 	})
 }
 
@@ -105,10 +104,9 @@ func BenchmarkProcess(b *testing.B) {
 // up among 20,000 Pods in 2,000 workloads; "churn" while Pods come and go, 20 a second
 // each, and "gone" where all Pods are remembered only.
 func BenchmarkLookups(b *testing.B) {
-	const size = 1024
 	cfg := benchConfig()
 	cfg.Kubernetes = configoptional.Some(KubernetesConfig{AuthType: AuthKubeConfig, ForgetAfter: 10 * time.Minute})
-	records := benchRecords(size)
+	records := benchRecords()
 	for i, record := range records {
 		for s := range sideCount {
 			record.Attributes().PutStr(readKeys[s][fieldType], flowlog.TypeWorkload)
@@ -162,8 +160,8 @@ func benchConfig() *Config {
 	return &Config{Separator: "/", Labels: []string{"service-identity"}, MultiServiceNamespaces: []string{"monitoring"}}
 }
 
-func benchRecords(size int) []plog.LogRecord {
-	records := make([]plog.LogRecord, size)
+func benchRecords() []plog.LogRecord {
+	records := make([]plog.LogRecord, 1024)
 	for i := range records {
 		records[i] = benchRecord(i)
 	}

@@ -48,8 +48,8 @@ func newContact(set component.TelemetrySettings, telemetry *metadata.TelemetryBu
 	return &contact{logger: set.Logger, telemetry: telemetry, host: host, failing: map[*listWatch]failure{}}
 }
 
-func (c *contact) failed(l *listWatch, err error) {
-	c.telemetry.SvcidKubernetesFailures.Add(context.Background(), 1,
+func (c *contact) failed(ctx context.Context, l *listWatch, err error) {
+	c.telemetry.SvcidKubernetesFailures.Add(ctx, 1,
 		metric.WithAttributes(attribute.String("resource", l.resource.GroupResource().String())))
 	if l.feed != nil {
 		l.feed.failed()
@@ -115,7 +115,7 @@ const (
 
 // troubleLocked returns what is the matter and an error that shows it, "" if nothing is;
 // false if that cannot be said yet.
-func (c *contact) troubleLocked() (trouble string, err error, ok bool) { //nolint:revive,staticcheck // the error is no failure of this function
+func (c *contact) troubleLocked() (trouble string, err error, ok bool) { //nolint:revive // the error is no failure of this function
 	undecided := false
 	var certificate, credentials, other error
 	forbidden := map[schema.GroupResource]error{}

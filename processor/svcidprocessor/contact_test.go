@@ -85,7 +85,7 @@ func forbidden(r schema.GroupVersionResource) error {
 	return apierrors.NewForbidden(r.GroupResource(), "", errors.New(`User "svcid" cannot watch`))
 }
 
-var refused = errors.New("dial tcp 127.0.0.1:6443: connect: connection refused")
+var errRefused = errors.New("dial tcp 127.0.0.1:6443: connect: connection errRefused")
 
 func TestTroubleIsToldOnce(t *testing.T) {
 	r := newContactRig(t)
@@ -97,14 +97,14 @@ func TestTroubleIsToldOnce(t *testing.T) {
 	}
 	failed := func(err func(*listWatch) error) {
 		for _, l := range reflectors {
-			r.failed(l, err(l))
+			r.failed(t.Context(), l, err(l))
 		}
 	}
 	assert.Empty(t, r.said(), "nothing is the matter")
 
-	failed(func(*listWatch) error { return refused })
+	failed(func(*listWatch) error { return errRefused })
 	assert.Equal(t, []string{"warn The Kubernetes API cannot be read; it is tried again; until then identities rest on the flows and on what is known already"}, r.said())
-	failed(func(*listWatch) error { return fmt.Errorf("from another port: %w", refused) })
+	failed(func(*listWatch) error { return fmt.Errorf("from another port: %w", errRefused) })
 	assert.Empty(t, r.said(), "told already")
 
 	failed(func(l *listWatch) error { return forbidden(l.resource) })
@@ -119,9 +119,9 @@ func TestTroubleIsToldOnce(t *testing.T) {
 	r.forget(reflectors[0])
 	assert.Equal(t, []string{"info The Kubernetes API answers"}, r.said())
 
-	r.failed(reflectors[0], fmt.Errorf("watch: %w", &tls.CertificateVerificationError{Err: errors.New("signed by unknown authority")}))
+	r.failed(t.Context(), reflectors[0], fmt.Errorf("watch: %w", &tls.CertificateVerificationError{Err: errors.New("signed by unknown authority")}))
 	assert.Contains(t, r.said()[0], "certificate cannot be verified: see that the CA")
-	r.failed(reflectors[0], apierrors.NewUnauthorized("expired"))
+	r.failed(t.Context(), reflectors[0], apierrors.NewUnauthorized("expired"))
 	assert.Contains(t, r.said()[0], "does not know us: renew the token")
 	r.succeeded(reflectors[0])
 	assert.Len(t, r.said(), 1)
@@ -148,7 +148,7 @@ func TestTroubleIsToldOnce(t *testing.T) {
 func TestTroubleHasToSettle(t *testing.T) {
 	r := newContactRig(t)
 	l := &listWatch{resource: podResource}
-	r.failed(l, refused)
+	r.failed(t.Context(), l, errRefused)
 	r.report()
 	r.succeeded(l)
 	assert.Empty(t, r.said())

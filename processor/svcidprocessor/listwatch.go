@@ -91,7 +91,7 @@ func (l *listWatch) note(ctx context.Context, err error) error {
 			err = renewErr
 		}
 	}
-	l.contact.failed(l, err)
+	l.contact.failed(ctx, l, err)
 	return err
 }
 

@@ -22,11 +22,8 @@ func clusterPod(i int) *metav1.PartialObjectMetadata {
 	for l := range 10 {
 		o.Labels[fmt.Sprintf("app.kubernetes.io/label-%d", l)] = owner
 	}
-	o.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": strings.Repeat("x", 1000)}
-	o.ManagedFields = []metav1.ManagedFieldsEntry{
-		{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: []byte(strings.Repeat("x", 2000))}},
-		{Manager: "kube-controller-manager", FieldsV1: &metav1.FieldsV1{Raw: []byte(strings.Repeat("x", 1000))}},
-	}
+	o.Annotations = map[string]string{"kubectl.kubernetes.io/last-applied-configuration": owner + strings.Repeat("x", 1000)}
+	o.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubelet", FieldsV1: &metav1.FieldsV1{Raw: make([]byte, 3000)}}}
 	return o
 }
 

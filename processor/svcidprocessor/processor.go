@@ -48,7 +48,7 @@ func newProcessor(set processor.Settings, cfg *Config) (*svcid, error) {
 
 // start begins to read the Kubernetes API where the configuration says so. It does not
 // wait for it: until it answers, identities rest on the flows alone.
-func (p *svcid) start(_ context.Context, host component.Host) error { //nolint:contextcheck // see below
+func (p *svcid) start(_ context.Context, host component.Host) error {
 	cfg := p.cfg.Kubernetes.Get()
 	if cfg == nil {
 		return nil
@@ -68,7 +68,7 @@ func (p *svcid) start(_ context.Context, host component.Host) error { //nolint:c
 		contact: newContact(p.set.TelemetrySettings, p.counters.telemetry, host),
 	}
 	// The work outlives Start's context, by the Collector's contract.
-	p.informers.start(context.Background())
+	p.informers.start(context.Background()) //nolint:contextcheck // see above
 	return nil
 }
 
