@@ -85,6 +85,7 @@ func (d *directory) addLocked(name string, asked bool) *namespace {
 	}
 	ns := &namespace{name: name, unlabelled: name + d.separator + unknownIdentity, asked: asked}
 	if asked {
+		ns.silent = len(workloadResources)
 		ns.pods = workloads{unlabelled: ns.unlabelled, byName: map[string]*workload{}}
 		ns.templates = workloads{unlabelled: ns.unlabelled, byName: map[string]*workload{}}
 	}

@@ -66,12 +66,9 @@ type object struct {
 
 var _ cache.TransformingStore = (*feed)(nil)
 
+// newFeed returns one that is silent. The namespace counts it so from its beginning.
 func newFeed(d *directory, ns *namespace, resource schema.GroupVersionResource) *feed {
-	f := &feed{directory: d, namespace: ns, resource: resource, objects: map[string]object{}}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	f.speakLocked()
-	return f
+	return &feed{directory: d, namespace: ns, resource: resource, objects: map[string]object{}, silent: true}
 }
 
 // into is where the directory keeps what this feed says. directory.mu is held.
