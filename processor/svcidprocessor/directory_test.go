@@ -3,18 +3,22 @@ package svcidprocessor
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/config/configoptional"
+	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/plog"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 	"github.com/goldtrail/goldtrail/internal/labelglob"
+	"github.com/goldtrail/goldtrail/processor/svcidprocessor/internal/metadatatest"
 )
 
 // kubernetesConfig is testConfig with look-ups.
@@ -281,6 +285,53 @@ func TestUnavailable(t *testing.T) {
 		f.reached()
 		assert.Equal(t, isUnknown, l.of(t, "tempo-*"))
 	}
+}
+
+// Batches are stamped while Pods come and go, and no record sees anything half done.
+func TestLookupsWhilePodsComeAndGo(t *testing.T) {
+	const batches, size = 50, 100
+	sink := new(consumertest.LogsSink)
+	telemetry := componenttest.NewTelemetry()
+	p, err := newProcessor(metadatatest.NewSettings(telemetry), kubernetesConfig())
+	require.NoError(t, err)
+	ns := p.directory.namespaces["monitoring"]
+	pods := newFeed(p.directory, ns, podResource)
+	require.NoError(t, pods.Replace([]any{podOf("grafana", "stays", "grafana")}, "1"))
+
+	done := make(chan struct{})
+	var churn sync.WaitGroup
+	churn.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+				assert.NoError(t, pods.Add(podOf("grafana", fmt.Sprint(i), "grafana")))
+				assert.NoError(t, pods.Delete(podOf("grafana", fmt.Sprint(i), "grafana")))
+				p.directory.forget()
+			}
+		}
+	})
+	record := newRecord(t, raw{flowlog.SourceType: "workload", flowlog.SourceNamespace: "monitoring", flowlog.SourceName: "grafana-*"})
+	for range batches {
+		records := make([]plog.LogRecord, size)
+		for i := range records {
+			records[i] = record
+		}
+		logs, err := p.processLogs(t.Context(), newBatch(records...))
+		require.NoError(t, err)
+		require.NoError(t, sink.ConsumeLogs(t.Context(), logs))
+	}
+	close(done)
+	churn.Wait()
+	for _, logs := range sink.AllLogs() {
+		for _, record := range recordsOf(logs).All() {
+			identity, _ := record.Attributes().Get(flowlog.SourceIdentity)
+			require.Equal(t, "monitoring/grafana", identity.Str())
+		}
+	}
+	require.NoError(t, p.shutdown(t.Context()))
+	require.NoError(t, telemetry.Shutdown(t.Context()))
 }
 
 // A label on the flow needs no look-up, and without `kubernetes` there is none.

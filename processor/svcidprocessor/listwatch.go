@@ -18,8 +18,8 @@ import (
 // they are served from the API server's watch cache and never read etcd.
 //
 // A reflector asks for a stream that begins with everything there is; a server that
-// cannot do that it asks for a list and then a watch. Not safe
-// for concurrent use: a reflector makes one request at a time.
+// cannot do that it asks for a list and then a watch. Not safe for concurrent use: a
+// reflector makes one request at a time.
 type listWatch struct {
 	api       *api
 	resource  schema.GroupVersionResource
