@@ -27,11 +27,16 @@ SIMULATOR := $(BUILD)/goldmane-sim
 DEMO      := $(BUILD)/demo
 # The one place that says which Loki: the module that pins it.
 LOKI      := $(BIN)/loki-$(shell sed -n 's|.*github.com/grafana/loki/v3 v\([^ ]*\).*|\1|p' test/loki/go.mod 2>/dev/null)
+# And which kube-apiserver and etcd.
+KUBE_APISERVER := $(BIN)/kube-apiserver-$(shell sed -n 's|.*k8s.io/kubernetes v\([^ ]*\).*|\1|p' test/kube/go.mod 2>/dev/null)
+ETCD           := $(BIN)/etcd-$(shell sed -n 's|.*go.etcd.io/etcd/server/v3 v\([^ ]*\).*|\1|p' test/kube/go.mod 2>/dev/null)
 
 # What the tests and the demo run; test/stack reads these. Not what LOKI_URL replaces.
 export COLLECTOR_BIN    := $(ROOT)/$(COLLECTOR)
 export GOLDMANE_SIM_BIN := $(ROOT)/$(SIMULATOR)
 export LOKI_BIN         := $(ROOT)/$(LOKI)
+export KUBE_APISERVER_BIN := $(ROOT)/$(KUBE_APISERVER)
+export ETCD_BIN         := $(ROOT)/$(ETCD)
 
 ##@ Run it
 
@@ -57,9 +62,10 @@ race: ## the quick tests with the race detector
 ledger: ## everything goes wrong, and the trail still adds up; with GOLDMANE_BIN against a real one
 	go test -count=1 -timeout 60m -run '^TestLedger$$' ./receiver/goldmanereceiver
 
+# Those that may run at the same time mostly wait.
 .PHONY: e2e
-e2e: $(COLLECTOR) $(SIMULATOR) $(DEMO) $(if $(LOKI_URL),,$(LOKI)) ## the whole pipeline, with the built Collector and a real Loki; TESTFLAGS='-v -run TestPipeline'
-	DEMO_BIN=$(ROOT)/$(DEMO) go test -tags e2e -count=1 -timeout 20m $(TESTFLAGS) ./test/e2e/...
+e2e: $(COLLECTOR) $(SIMULATOR) $(DEMO) $(if $(LOKI_URL),,$(LOKI)) $(KUBE_APISERVER) $(ETCD) ## the whole pipeline, with the built Collector, a real Loki and a real Kubernetes API; TESTFLAGS='-v -run TestPipeline'
+	DEMO_BIN=$(ROOT)/$(DEMO) go test -tags e2e -count=1 -parallel 3 -timeout 20m $(TESTFLAGS) ./test/e2e/...
 
 .PHONY: conformance
 conformance: ## what Goldmane does, against the simulator, and against a real one with GOLDMANE_BIN=/path/to/goldmane
@@ -74,13 +80,13 @@ lint: $(BIN)/golangci-lint $(BIN)/buf modules ## golangci-lint, format of the pr
 	$(BIN)/golangci-lint run --allow-parallel-runners ./...
 	cd internal/goldmane && $(ROOT)/$(BIN)/buf format --diff --exit-code
 
-# Only goldtrail's own module is held to `go mod tidy`. For the two that pin programs it
+# Only goldtrail's own module is held to `go mod tidy`. For the three that pin programs it
 # would fetch the tests of some hundred dependencies' dependencies (for buf's, modules
 # that the module proxy does not have); that they build is what shows them whole.
 .PHONY: modules
 modules: ## fail if go.mod is not tidy, or a module wants more than Go 1.26
 	@go mod tidy -diff || { echo "go.mod or go.sum is not tidy: run \`make tidy\`" >&2; exit 1; }
-	@for module in . internal/tools test/loki; do \
+	@for module in . internal/tools test/loki test/kube; do \
 	  version=$$(cd $$module && go list -m -f '{{.GoVersion}}'); \
 	  case $$version in 1.26|1.26.*) ;; *) echo "$$module/go.mod says go $$version: Go 1.26 must do" >&2; exit 1;; esac; \
 	done
@@ -124,6 +130,9 @@ goldmane-sim: $(SIMULATOR) ## the simulator, build/goldmane-sim
 
 .PHONY: loki
 loki: $(LOKI) ## the Loki of the demo and the tests, .cache/bin/loki-<version>
+
+.PHONY: kube
+kube: $(KUBE_APISERVER) $(ETCD) ## the Kubernetes API of the tests, .cache/bin/kube-apiserver-<version> and etcd-<version>
 
 .PHONY: image
 image: ## a container image with the distribution; IMAGE=name:tag
@@ -190,6 +199,22 @@ $(LOKI):
 	@cd test/loki && CGO_ENABLED=0 go build -trimpath -tags netgo \
 	  -ldflags "-s -w -X github.com/grafana/loki/v3/pkg/util/build.Version=$(patsubst loki-%,%,$(notdir $@))" \
 	  -o $(ROOT)/$@ github.com/grafana/loki/v3/cmd/loki
+
+# Without the ldflags it would say at /version that it is v0.0.0.
+$(KUBE_APISERVER): version = $(patsubst kube-apiserver-%,%,$(@F))
+$(KUBE_APISERVER): minor = $(word 2,$(subst ., ,$(version)))
+$(KUBE_APISERVER):
+	@echo "building $(@F) from source (once; four to seven minutes on two cores)"
+	@mkdir -p $(BIN)
+	@cd test/kube && CGO_ENABLED=0 go build -trimpath \
+	  -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v$(version) \
+	    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(minor)" \
+	  -o $(ROOT)/$@ k8s.io/kubernetes/cmd/kube-apiserver
+
+$(ETCD):
+	@echo "building $(@F) from source (once; half a minute on two cores, a minute and a half without what kube-apiserver shares)"
+	@mkdir -p $(BIN)
+	@cd test/kube && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(ROOT)/$@ go.etcd.io/etcd/server/v3
 
 ##@ Help
 

@@ -1,7 +1,6 @@
 package stack
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // CollectorOptions say how to run the Collector.
@@ -80,18 +78,7 @@ func (c *Collector) Metric(ctx context.Context, name string) (float64, error) {
 		return 0, err
 	}
 	defer func() { _ = resp.Body.Close() }() // it was only read
-	sum := 0.0
-	lines := bufio.NewScanner(resp.Body)
-	for lines.Scan() {
-		if fields := strings.Fields(lines.Text()); len(fields) == 2 && strings.HasPrefix(fields[0], name) {
-			value, err := strconv.ParseFloat(fields[1], 64)
-			if err != nil {
-				return 0, fmt.Errorf("metric %s: %w", name, err)
-			}
-			sum += value
-		}
-	}
-	return sum, lines.Err()
+	return sumOfSeries(resp.Body, name)
 }
 
 // Validate runs `otelcol-goldtrail validate` and returns nil if the configuration is

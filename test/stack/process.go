@@ -30,6 +30,7 @@ type Process struct {
 
 	cmd      *exec.Cmd
 	grace    time.Duration // from SIGTERM to SIGKILL
+	resigns  bool          // ends by SIGTERM itself, in good order, rather than with status 0
 	stopping atomic.Bool
 	done     chan struct{} // closed after err is set, when the process is gone
 	err      error         // how it ended; read only after done
@@ -127,6 +128,9 @@ func (p *Process) Stop() error {
 	defer grace.Stop()
 	select {
 	case <-p.done:
+		if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && p.resigns && status.Signal() == syscall.SIGTERM {
+			return nil
+		}
 		if p.err != nil {
 			return p.explain(fmt.Errorf("did not end cleanly: %w", p.err))
 		}
