@@ -166,11 +166,16 @@ func TestGoldmaneArrivesLater(t *testing.T) {
 // requireStatus waits until health_check tells that status of all components together.
 func requireStatus(t *testing.T, collector *stack.Collector, want string) {
 	t.Helper()
-	requireSoon(t, func(ctx context.Context) error {
+	requireSoon(t, statusIs(collector, want))
+}
+
+// statusIs is the condition that health_check tells that status.
+func statusIs(collector *stack.Collector, want string) func(context.Context) error {
+	return func(ctx context.Context) error {
 		got, err := collector.Status(ctx)
 		if err == nil && got != want {
 			err = fmt.Errorf("health_check tells %s, not %s", got, want)
 		}
 		return err
-	})
+	}
 }

@@ -77,7 +77,13 @@ func read(ctx context.Context, loki *trail.Client, cluster string, start, end in
 // does not within patience.
 func requireSoon(t *testing.T, condition func(context.Context) error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	requireWithin(t, patience, condition)
+}
+
+// requireWithin is requireSoon for what may take longer.
+func requireWithin(t *testing.T, limit time.Duration, condition func(context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
 	tick := time.NewTicker(pollTick)
 	defer tick.Stop()
@@ -92,7 +98,7 @@ func requireSoon(t *testing.T, condition func(context.Context) error) {
 		}
 		select {
 		case <-ctx.Done():
-			require.NoError(t, last, "still so after %s", patience)
+			require.NoError(t, last, "still so after %s", limit)
 		case <-tick.C:
 		}
 	}
@@ -114,7 +120,12 @@ func requireFlows(t *testing.T, loki *trail.Client, cluster string) {
 // requireLogged waits until a process has written each of the texts.
 func requireLogged(t *testing.T, p *stack.Process, texts ...string) {
 	t.Helper()
-	requireSoon(t, func(context.Context) error {
+	requireSoon(t, logged(p, texts...))
+}
+
+// logged is the condition that a process has written each of the texts.
+func logged(p *stack.Process, texts ...string) func(context.Context) error {
+	return func(context.Context) error {
 		log, err := p.Log()
 		if err != nil {
 			return err
@@ -125,5 +136,5 @@ func requireLogged(t *testing.T, p *stack.Process, texts ...string) {
 			}
 		}
 		return nil
-	})
+	}
 }

@@ -3,13 +3,9 @@
 package e2e
 
 import (
-	"compress/gzip"
 	"context"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -19,7 +15,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/goldtrail/goldtrail/internal/goldmane/sim"
 	"github.com/goldtrail/goldtrail/internal/goldmane/sim/cluster"
@@ -125,32 +121,14 @@ type drain struct {
 func newDrain(t *testing.T) *drain {
 	t.Helper()
 	d := &drain{flows: map[int64]int{}, coverage: map[int64]int{}}
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if err := d.take(r.Body); err != nil {
-			t.Errorf("cannot read what the Collector exports: %v", err)
-		}
-	}))
-	t.Cleanup(server.Close)
-	d.url = server.URL
+	d.url = newOTLPServer(t, d.take)
 	return d
 }
 
-func (d *drain) take(zipped io.Reader) error {
-	reader, err := gzip.NewReader(zipped)
-	if err != nil {
-		return err
-	}
-	body, err := io.ReadAll(reader)
-	if err != nil {
-		return err
-	}
-	request := plogotlp.NewExportRequest()
-	if err := request.UnmarshalProto(body); err != nil {
-		return err
-	}
+func (d *drain) take(logs plog.Logs) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, rl := range request.Logs().ResourceLogs().All() {
+	for _, rl := range logs.ResourceLogs().All() {
 		counts := d.flows
 		if name, _ := rl.Resource().Attributes().Get("service.name"); name.Str() != "goldmane-flows" {
 			counts = d.coverage
@@ -161,7 +139,6 @@ func (d *drain) take(zipped io.Reader) error {
 			}
 		}
 	}
-	return nil
 }
 
 func (d *drain) records(window int64) int {
