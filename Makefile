@@ -204,7 +204,7 @@ $(LOKI):
 $(KUBE_APISERVER): version = $(patsubst kube-apiserver-%,%,$(@F))
 $(KUBE_APISERVER): minor = $(word 2,$(subst ., ,$(version)))
 $(KUBE_APISERVER):
-	@echo "building $(@F) from source (once; four to seven minutes on two cores)"
+	@echo "building $(@F) from source (once; seven minutes on two cores)"
 	@mkdir -p $(BIN)
 	@cd test/kube && CGO_ENABLED=0 go build -trimpath \
 	  -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v$(version) \
@@ -212,7 +212,7 @@ $(KUBE_APISERVER):
 	  -o $(ROOT)/$@ k8s.io/kubernetes/cmd/kube-apiserver
 
 $(ETCD):
-	@echo "building $(@F) from source (once; half a minute on two cores, a minute and a half without what kube-apiserver shares)"
+	@echo "building $(@F) from source (once; half a minute on two cores after kube-apiserver)"
 	@mkdir -p $(BIN)
 	@cd test/kube && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o $(ROOT)/$@ go.etcd.io/etcd/server/v3
 

@@ -32,6 +32,9 @@ type contact struct {
 	mu sync.Mutex
 	// failing has the reflectors whose last request failed.
 	failing map[*listWatch]failure
+	// forbidden are the resources that have been forbidden since nothing was: while rights
+	// come back, reflectors recover one after the other, and that is no news.
+	forbidden map[schema.GroupResource]struct{}
 	// seen is the trouble at the last report, and told the one that was logged.
 	seen, told string
 }
@@ -45,7 +48,7 @@ type failure struct {
 }
 
 func newContact(set component.TelemetrySettings, telemetry *metadata.TelemetryBuilder, host component.Host) *contact {
-	return &contact{logger: set.Logger, telemetry: telemetry, host: host, failing: map[*listWatch]failure{}}
+	return &contact{logger: set.Logger, telemetry: telemetry, host: host, failing: map[*listWatch]failure{}, forbidden: map[schema.GroupResource]struct{}{}}
 }
 
 func (c *contact) failed(ctx context.Context, l *listWatch, err error) {
@@ -149,8 +152,12 @@ func (c *contact) troubleLocked() (trouble string, err error, ok bool) { //nolin
 		if undecided { // more of them, perhaps
 			return "", nil, false
 		}
-		return fmt.Sprintf(troubleForbidden, policyRules(slices.Collect(maps.Keys(forbidden)))), other, true
+		for resource := range forbidden {
+			c.forbidden[resource] = struct{}{}
+		}
+		return fmt.Sprintf(troubleForbidden, policyRules(slices.Collect(maps.Keys(c.forbidden)))), other, true
 	}
+	clear(c.forbidden)
 	return "", nil, !undecided
 }
 
