@@ -95,6 +95,48 @@ const (
 	PolicyPendingAction = "calico.policy.pending.action"
 )
 
+// Streams of what edgesconnector makes of flow and coverage records.
+const (
+	// StreamEdges holds a rollup of every edge and interval, and first_seen events.
+	StreamEdges = "goldmane-edges"
+	// StreamEdgesDaily holds a rollup of every edge and day. It is a stream of its own
+	// because a question about months then reads a twenty-fourth of the records.
+	StreamEdgesDaily = "goldmane-edges-daily"
+)
+
+// Event names of the edge streams.
+const (
+	EventRollup    = "calico.edge.rollup"
+	EventFirstSeen = "calico.edge.first_seen"
+)
+
+// Attributes of rollups, beside the edge (SourceIdentity, DestinationIdentity,
+// DestinationPort, NetworkTransport, FlowAction) and the sums, which have the names that
+// a flow's counters have.
+const (
+	// EdgeIntervalStart and EdgeIntervalEnd bound the interval, ints, seconds since the epoch.
+	EdgeIntervalStart = "calico.edge.interval.start"
+	EdgeIntervalEnd   = "calico.edge.interval.end"
+	// EdgeFinal is a bool, EdgeSequence an int: of several rollups of one edge and
+	// interval the one with the highest is true.
+	EdgeFinal    = "calico.edge.final"
+	EdgeSequence = "calico.edge.sequence"
+	// Counts, ints: flow records that count, windows that the edge was seen in, windows of
+	// the interval that are complete, and that it has.
+	EdgeFlows           = "calico.edge.flows"
+	EdgeWindows         = "calico.edge.windows"
+	EdgeWindowsComplete = "calico.edge.windows.complete"
+	EdgeWindowsTotal    = "calico.edge.windows.total"
+	// EdgeFirst and EdgeLast are the start of the first window that the edge was seen in,
+	// and the end of the last, ints, seconds since the epoch.
+	EdgeFirst = "calico.edge.first"
+	EdgeLast  = "calico.edge.last"
+	// EdgePolicies are the hits that decided, separated by commas; EdgePoliciesMore
+	// counts the records that were decided by a hit which is not among them.
+	EdgePolicies     = "calico.edge.policies"
+	EdgePoliciesMore = "calico.edge.policies.more"
+)
+
 // Attributes that svcidprocessor adds.
 const (
 	SourceIdentity      = "source.service.identity"
