@@ -57,7 +57,8 @@ func parseEdge(fields []string, e *Edge) error {
 	return errors.Join(errs[:]...)
 }
 
-func (e *Edge) writeTo(m pcommon.Map) {
+// WriteTo writes the edge as attributes.
+func (e *Edge) WriteTo(m pcommon.Map) {
 	putStr(m, SourceIdentity, e.Source)
 	putStr(m, DestinationIdentity, e.Destination)
 	if e.Port != 0 {
@@ -68,12 +69,12 @@ func (e *Edge) writeTo(m pcommon.Map) {
 }
 
 // EdgeTimestamp is the time of a record that speaks of an edge up to end, in seconds since
-// the epoch: within the second before it, at a microsecond that the edge decides and a
+// the epoch: within the second before it, at a millisecond that the edge decides and a
 // nanosecond that the sequence does. So records are spread, for Loki's sake, and of two
-// that say the same of an edge the later one has the later time.
+// that speak of an edge up to the same end the one with the higher sequence is later.
 func EdgeTimestamp(e *Edge, end, sequence int64) time.Time {
 	key := xxhash.Sum64(appendEdge(make([]byte, 0, 128), e))
-	return time.Unix(end-1, int64(key%1e6)*1e3+min(sequence, 999))
+	return time.Unix(end-1, int64(key%1e3)*1e6+min(sequence, 1e6-1))
 }
 
 // FromSource reports whether the counters of a record with that reporter are the source's.
@@ -129,7 +130,8 @@ type Rollup struct {
 	Start, End int64
 	// Final is false where the interval is not over, or some of its windows are not.
 	Final bool
-	// Sequence counts what was said of the edge in the interval, from 1.
+	// Sequence grows with every record that the rollup takes into account, of flows and of
+	// coverage, and is higher for a final one.
 	Sequence int64
 	// AsOf decides the timestamp of a rollup that is not final: the end of the last window
 	// that it knows of, in seconds since the epoch. It is not in the line.
@@ -214,7 +216,7 @@ func (r *Rollup) WriteTo(lr plog.LogRecord) {
 	lr.Body().SetStr(string(r.AppendLine(make([]byte, 0, 384))))
 	m := lr.Attributes()
 	m.EnsureCapacity(24)
-	r.writeTo(m)
+	r.Edge.WriteTo(m)
 	m.PutBool(EdgeFinal, r.Final)
 	for _, n := range [...]struct {
 		key string
@@ -329,7 +331,7 @@ func (f *FirstSeen) WriteTo(lr plog.LogRecord) {
 	lr.Body().SetStr(string(f.AppendLine(make([]byte, 0, 256))))
 	m := lr.Attributes()
 	m.EnsureCapacity(8)
-	f.writeTo(m)
+	f.Edge.WriteTo(m)
 	m.PutInt(FlowStart, f.Start)
 	m.PutInt(FlowEnd, f.End)
 	putStr(m, PolicyDeciding, f.Deciding)

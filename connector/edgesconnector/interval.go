@@ -1,0 +1,115 @@
+package edgesconnector
+
+import (
+	"slices"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+// interval is what is summed up of one interval. Fields are exported for gob.
+type interval struct {
+	Start, End int64
+	Sums       map[uint32]*sum
+	// Final and Complete are how many of its windows are.
+	Final, Complete int64
+	// Events counts coverage records that told something new of its windows.
+	Events int64
+	// Changed is when something came for it last, on the wall, in seconds since the epoch.
+	Changed int64
+}
+
+// sum is one edge in an interval. There are as many as edges, two or three times: it is
+// kept small.
+type sum struct {
+	flowlog.Sum
+	// Records are those that were noted, whether they count or not.
+	Records int64
+	// Said is the sequence that was last handed on.
+	Said     int64
+	Policies []string
+	More     int32
+	Windows  int32
+	// First and Last are seconds after the interval's start: the start of the first window
+	// and the end of the last.
+	First, Last int32
+}
+
+// mostPolicies bounds sum.Policies.
+const mostPolicies = 8
+
+func newInterval(start, length int64) *interval {
+	return &interval{Start: start, End: start + length, Sums: map[uint32]*sum{}}
+}
+
+// note notes that an edge was seen.
+func (i *interval) note(edge uint32, o *observation, first bool, name func(string) string) *sum {
+	s := i.Sums[edge]
+	if s == nil {
+		s = &sum{First: int32(o.start - i.Start), Last: int32(o.end - i.Start)}
+		i.Sums[edge] = s
+	}
+	s.Records++
+	if first {
+		s.Windows++
+		s.First, s.Last = min(s.First, int32(o.start-i.Start)), max(s.Last, int32(o.end-i.Start))
+	}
+	switch {
+	case o.deciding == "" || slices.Contains(s.Policies, o.deciding):
+	case len(s.Policies) < mostPolicies:
+		s.Policies = append(slices.Clip(s.Policies), name(o.deciding))
+	default:
+		s.More++
+	}
+	return s
+}
+
+// sequence grows with everything that a rollup of s takes into account.
+func (i *interval) sequence(s *sum, final bool) int64 {
+	n := 2 * (s.Records + i.Events)
+	if final {
+		n++
+	}
+	return n
+}
+
+// windows is how many windows the interval has, of that length: those that begin in it.
+func (i *interval) windows(length int64) int64 {
+	if length <= 0 {
+		return 0
+	}
+	before := func(end int64) int64 { return (end + length - 1) / length }
+	return before(i.End) - before(i.Start)
+}
+
+// over reports whether the interval can no longer change: all of its windows are final, or
+// it has ended and nothing came for it for graceWindows.
+func (i *interval) over(now, window int64) bool {
+	return now >= i.End && (i.Final >= i.windows(window) || now-i.Changed >= graceWindows*window)
+}
+
+// said reports whether all is said of the interval that can be said.
+func (i *interval) said() bool {
+	for _, s := range i.Sums {
+		if s.Said < i.sequence(s, true) {
+			return false
+		}
+	}
+	return true
+}
+
+// rollup is what there is to say of an edge. waits is what the destination has reported,
+// and may yet turn out to be the source's.
+func (i *interval) rollup(e *flowlog.Edge, s *sum, waits *flowlog.Sum, final bool, c *cluster) flowlog.Rollup {
+	r := flowlog.Rollup{
+		Edge: *e, Start: i.Start, End: i.End, Final: final, Sequence: i.sequence(s, final),
+		AsOf: min(i.End, c.Newest), Sum: s.Sum,
+		Windows: int64(s.Windows), Complete: i.Complete, Total: i.windows(c.Window),
+		First: i.Start + int64(s.First), Last: i.Start + int64(s.Last),
+		Policies: slices.Clone(s.Policies), PoliciesMore: int64(s.More),
+	}
+	if waits != nil {
+		r.Sum.Add(waits)
+	}
+	slices.Sort(r.Policies)
+	return r
+}

@@ -1,0 +1,181 @@
+package edgesconnector
+
+import (
+	"cmp"
+	"slices"
+
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+// mostRecords is how many records are handed on at a time, which take some 3 MB.
+const mostRecords = 2000
+
+// parcel is what is handed on at a time: rollups of one interval, or first_seen events.
+type parcel struct {
+	cluster *cluster
+	// news: it is first_seen events. Else it is rollups, of the day or the interval that
+	// begins at a time.
+	news, daily bool
+	interval    int64
+	// edges are their numbers, in order; sequences are the rollups'.
+	edges     []uint32
+	sequences []int64
+}
+
+// next returns what is to be handed on next, or nil. now is in seconds since the epoch. If
+// all is true, that is all there is, else only what can no longer change.
+func (s *state) next(now int64, all bool) *parcel {
+	for _, c := range s.Clusters {
+		// Rollups first: Loki takes nothing of a stream that is an hour older than the newest,
+		// and an event may be newer.
+		for _, p := range c.inOrder() {
+			i, _ := c.interval(p)
+			final := i.over(now, c.Window)
+			if !final && !all {
+				continue
+			}
+			for n, s := range i.Sums {
+				if s.Said < i.sequence(s, final) {
+					p.edges = append(p.edges, n)
+				}
+			}
+			if p.cut() {
+				for _, n := range p.edges {
+					p.sequences = append(p.sequences, i.sequence(i.Sums[n], final))
+				}
+				return p
+			}
+		}
+		p := &parcel{cluster: c, news: true}
+		for n := range c.Edges.List {
+			if c.Edges.List[n].News != nil {
+				p.edges = append(p.edges, uint32(n))
+			}
+		}
+		if p.cut() {
+			return p
+		}
+	}
+	return nil
+}
+
+// inOrder returns an empty parcel for each interval, by the time of its end.
+func (c *cluster) inOrder() []*parcel {
+	parcels := make([]*parcel, 0, len(c.Intervals)+len(c.Days))
+	for start := range c.Intervals {
+		parcels = append(parcels, &parcel{cluster: c, interval: start})
+	}
+	for start := range c.Days {
+		parcels = append(parcels, &parcel{cluster: c, interval: start, daily: true})
+	}
+	end := func(p *parcel) int64 {
+		_, end := c.interval(p)
+		return end
+	}
+	slices.SortFunc(parcels, func(a, b *parcel) int {
+		return cmp.Or(cmp.Compare(end(a), end(b)), cmp.Compare(b.interval, a.interval))
+	})
+	return parcels
+}
+
+// cut leaves those edges that go at a time, and reports whether there are any.
+func (p *parcel) cut() bool {
+	slices.Sort(p.edges)
+	p.edges = p.edges[:min(len(p.edges), mostRecords)]
+	return len(p.edges) > 0
+}
+
+// interval returns the interval that a parcel is of, nil if it is forgotten, and its end.
+func (c *cluster) interval(p *parcel) (i *interval, end int64) {
+	if p.daily {
+		i = c.Days[p.interval]
+	} else {
+		i = c.Intervals[p.interval]
+	}
+	if i == nil {
+		return nil, 0
+	}
+	return i, i.End
+}
+
+// kind says in telemetry what a parcel is.
+func (p *parcel) kind() string {
+	switch {
+	case p.news:
+		return "first_seen"
+	case p.daily:
+		return "daily"
+	}
+	return "rollup"
+}
+
+// logs makes plog.Logs of a parcel that state.next has just returned.
+func (p *parcel) logs() (plog.Logs, error) {
+	stream := flowlog.StreamEdges
+	if p.daily {
+		stream = flowlog.StreamEdgesDaily
+	}
+	logs, records, err := newLogs(p.cluster.Resource, stream)
+	if err != nil {
+		return logs, err
+	}
+	records.EnsureCapacity(len(p.edges))
+	if p.news {
+		for _, n := range p.edges {
+			e := &p.cluster.Edges.List[n]
+			event := flowlog.FirstSeen{Edge: e.Edge, Start: e.News.Start, End: e.News.End, Deciding: e.News.Deciding}
+			event.WriteTo(records.AppendEmpty())
+		}
+		return logs, nil
+	}
+	i, _ := p.cluster.interval(p)
+	waits := p.cluster.waits(i)
+	for at, n := range p.edges {
+		s := i.Sums[n]
+		final := p.sequences[at]%2 == 1
+		r := i.rollup(&p.cluster.Edges.List[n].Edge, s, waits[n], final, p.cluster)
+		r.WriteTo(records.AppendEmpty())
+	}
+	return logs, nil
+}
+
+// waits sums up what the destination has reported in an interval and no report of the
+// source has counted, in windows that are not final.
+func (c *cluster) waits(i *interval) map[uint32]*flowlog.Sum {
+	waits := map[uint32]*flowlog.Sum{}
+	for start, w := range c.Windows {
+		if start < i.Start || start >= i.End {
+			continue
+		}
+		w.eachWaiting(func(n uint32, s *flowlog.Sum) {
+			if waits[n] == nil {
+				waits[n] = &flowlog.Sum{}
+			}
+			waits[n].Add(s)
+		})
+	}
+	return waits
+}
+
+// said notes that a parcel was handed on.
+func (c *cluster) said(p *parcel) {
+	if p.news {
+		for _, n := range p.edges {
+			if int(n) < len(c.Edges.List) {
+				c.Edges.List[n].News = nil
+			}
+		}
+		return
+	}
+	i, _ := c.interval(p)
+	if i == nil {
+		return
+	}
+	for at, n := range p.edges {
+		if s := i.Sums[n]; s != nil {
+			s.Said = max(s.Said, p.sequences[at])
+		}
+	}
+}

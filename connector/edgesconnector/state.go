@@ -1,0 +1,104 @@
+package edgesconnector
+
+import (
+	"fmt"
+
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+// state is all that is summed up, for each origin. Fields are exported for gob.
+type state struct {
+	Version  int
+	Settings settings
+	Clusters []*cluster
+}
+
+// stateVersion is the version of state's form, and of the journal's. Another one is not
+// read.
+const stateVersion = 1
+
+func newState(set settings) *state { return &state{Version: stateVersion, Settings: set} }
+
+// cluster returns the cluster with that resource, which it makes if it is new.
+func (s *state) cluster(resource []byte) *cluster {
+	for _, c := range s.Clusters {
+		if string(c.Resource) == string(resource) {
+			return c
+		}
+	}
+	c := newCluster(resource, s.Settings)
+	s.Clusters = append(s.Clusters, c)
+	return c
+}
+
+// sweep forgets what is over and done with.
+func (s *state) sweep() {
+	for _, c := range s.Clusters {
+		c.sweep()
+	}
+}
+
+// restore makes what gob does not keep.
+func (s *state) restore() {
+	for _, c := range s.Clusters {
+		c.set = s.Settings
+		c.Edges.restore(s.Settings.MaxEdges)
+		for _, all := range [...]*map[int64]*interval{&c.Intervals, &c.Days} {
+			if *all == nil { // gob leaves out what is empty
+				*all = map[int64]*interval{}
+			}
+			for _, i := range *all {
+				if i.Sums == nil {
+					i.Sums = map[uint32]*sum{}
+				}
+			}
+		}
+		if c.Windows == nil {
+			c.Windows = map[int64]*window{}
+		}
+	}
+}
+
+// change goes on with other settings. Intervals of another length are given up.
+func (s *state) change(set settings) (lost bool) {
+	for _, c := range s.Clusters {
+		if set.Interval != s.Settings.Interval && len(c.Intervals) > 0 {
+			c.Intervals, lost = map[int64]*interval{}, true
+		}
+		if !set.Daily {
+			c.Days = map[int64]*interval{}
+		}
+		c.set = set
+		c.Edges.max = set.MaxEdges
+	}
+	s.Settings = set
+	return lost
+}
+
+// originOf is a resource without its service.name, as state.Clusters has it. Attributes
+// are in the order of their keys: that of the record's says nothing.
+func originOf(resource pcommon.Resource) ([]byte, error) {
+	logs := plog.NewLogs()
+	attrs := logs.ResourceLogs().AppendEmpty().Resource().Attributes()
+	for _, key := range sortedKeys(resource.Attributes()) {
+		if key != flowlog.ServiceName {
+			v, _ := resource.Attributes().Get(key)
+			v.CopyTo(attrs.PutEmpty(key))
+		}
+	}
+	return (&plog.ProtoMarshaler{}).MarshalLogs(logs)
+}
+
+// newLogs returns logs of an origin and stream, and where its records go.
+func newLogs(origin []byte, stream string) (plog.Logs, plog.LogRecordSlice, error) {
+	logs, err := (&plog.ProtoUnmarshaler{}).UnmarshalLogs(origin)
+	if err != nil || logs.ResourceLogs().Len() != 1 {
+		return plog.Logs{}, plog.LogRecordSlice{}, fmt.Errorf("the resource of stored records cannot be read: %w", err)
+	}
+	resource := logs.ResourceLogs().At(0)
+	resource.Resource().Attributes().PutStr(flowlog.ServiceName, stream)
+	return logs, resource.ScopeLogs().AppendEmpty().LogRecords(), nil
+}
