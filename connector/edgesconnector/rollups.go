@@ -31,6 +31,9 @@ type rollups struct {
 	count  *metadata.TelemetryBuilder
 	warned sync.Once // that there are no identities
 
+	// saying is held while something is handed on, so that nothing is twice. It guards nothing,
+	// and is taken before mu.
+	saying sync.Mutex
 	// mu guards what follows.
 	mu    sync.Mutex
 	state *state
@@ -215,6 +218,8 @@ func (r *rollups) storageFailed(ctx context.Context, err error) {
 // say hands on what there is to say, until the pipeline refuses: with all, also what is
 // not final.
 func (r *rollups) say(ctx context.Context, all bool) {
+	r.saying.Lock()
+	defer r.saying.Unlock()
 	for ctx.Err() == nil {
 		p, logs := r.pack(ctx, all)
 		if p == nil {

@@ -1,0 +1,127 @@
+package edgesconnector
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+func TestFirstSeenIsSaidOnceEver(t *testing.T) {
+	r := newRig(t).withStorage().start()
+	r.give(flows(flow(0, "a", "b", src, 1), flow(0, "a", "b", src, 2), flow(1, "a", "b", src, 1)))
+	r.say()
+	want := flow(0, "a", "b", src, 1)
+	first := []flowlog.FirstSeen{{Edge: edgeOf(&want), Start: want.Start, Deciding: want.Deciding}}
+	require.Equal(t, first, r.sink.events(t))
+
+	r.crash()
+	r.start()
+	r.give(flows(flow(2, "a", "b", src, 1)))
+	r.say()
+	r.shutdown()
+	r.start()
+	r.give(flows(flow(3, "a", "b", src, 1)))
+	r.say()
+	require.Equal(t, first, r.sink.events(t))
+	r.shutdown()
+}
+
+func TestFirstSeenSurvivesACrash(t *testing.T) {
+	r := newRig(t).withStorage().start()
+	r.sink.setRefuse(assert.AnError)
+	r.give(flows(flow(0, "a", "b", src, 1)))
+	r.say()
+	r.crash()
+	r.sink.setRefuse(nil)
+	r.start()
+	r.say()
+	require.Len(t, r.sink.events(t), 1)
+	r.shutdown()
+}
+
+func TestLearningIsQuiet(t *testing.T) {
+	r := newRig(t).withStorage()
+	r.cfg.KnownEdges.Learn = time.Hour
+	r.start()
+	r.give(flows(flow(1, "a", "b", src, 1)))
+	r.say()
+	r.crash() // learning does not begin anew
+	r.start()
+	r.at(hourStart + 3700)
+	r.give(flows(flow(hourWindows, "a", "c", src, 1), flow(hourWindows+1, "a", "d", src, 1), flow(hourWindows+1, "a", "b", src, 1)))
+	r.say()
+	events := r.sink.events(t)
+	require.Len(t, events, 1)
+	assert.Equal(t, "d", events[0].Destination, "c was seen in the last window of the first hour")
+	r.shutdown()
+}
+
+func TestEdgesExpire(t *testing.T) {
+	r := newRig(t).start()
+	defer r.shutdown()
+	r.cfg.KnownEdges.Expire = 48 * time.Hour
+	r.connector.state.change(settingsOf(r.cfg))
+	hour := func(h int64, destinations ...string) {
+		r.at(hourStart + (h+1)*3600)
+		for _, d := range destinations {
+			r.give(flows(flow(h*hourWindows, "a", d, src, 1)))
+		}
+		r.give(covers(h*hourWindows, (h+1)*hourWindows, flowlog.StatusComplete, true))
+		r.say()
+	}
+	hour(0, "b", "c")
+	for h := int64(1); h < 80; h++ {
+		hour(h, "b")
+	}
+	require.Len(t, r.sink.events(t), 2)
+	assert.Equal(t, 1, r.connector.state.Clusters[0].Edges.size(), "c is forgotten")
+	hour(80, "b", "c")
+	require.Len(t, r.sink.events(t), 3, "c is new again")
+}
+
+func TestEdgesOverTheBoundAreOne(t *testing.T) {
+	r := newRig(t)
+	r.cfg.KnownEdges.Max = 10
+	r.start()
+	want := int64(0)
+	for i := range int64(30) {
+		r.give(flows(flow(0, fmt.Sprint("s", i), "b", src, 1+i)))
+		want += 1 + i
+	}
+	denied := flow(0, "s50", "b", src, 1000)
+	denied.Action = flowlog.ActionDeny
+	r.give(flows(denied))
+	r.say()
+	assert.Len(t, r.sink.events(t), 10)
+
+	// Room is made when the hour is over, by those that were not seen for longest.
+	for h := int64(1); h < 30; h++ {
+		r.at(hourStart + (h+1)*3600)
+		r.give(flows(flow(h*hourWindows, "s1", "b", src, 1)))
+		r.give(covers(h*hourWindows, (h+1)*hourWindows, flowlog.StatusComplete, true))
+		r.say()
+	}
+	r.give(flows(flow(30*hourWindows-1, "s29", "b", src, 1)))
+	r.say()
+	assert.Len(t, r.sink.events(t), 11)
+	r.shutdown()
+
+	var bytes int64
+	for in, rollup := range r.sink.rollups(t, flowlog.StreamEdges) {
+		if in.start != hourStart {
+			continue
+		}
+		if in.edge.Action == flowlog.ActionDeny {
+			assert.Equal(t, flowlog.Edge{Source: "*", Destination: "*", Action: "deny"}, in.edge)
+			assert.Equal(t, int64(1000), rollup.SourceBytes)
+			continue
+		}
+		bytes += rollup.SourceBytes
+	}
+	assert.Equal(t, want, bytes, "nothing is dropped")
+}

@@ -1,0 +1,380 @@
+package edgesconnector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/open-telemetry/opentelemetry-collector-contrib/extension/storage/filestorage"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/connector/connectortest"
+	"go.opentelemetry.io/collector/extension/extensiontest"
+	"go.opentelemetry.io/collector/extension/xextension/storage"
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"go.opentelemetry.io/collector/consumer"
+
+	"github.com/goldtrail/goldtrail/connector/edgesconnector/internal/metadata"
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+const (
+	patience     = 10 * time.Second
+	windowLength = 15
+	// hourStart is midnight, so that a day begins with it.
+	hourStart = int64(1_763_769_600)
+)
+
+var fileStorage = component.MustNewID("file_storage")
+
+// rig is a connector between a test and a sink.
+type rig struct {
+	t     testing.TB
+	cfg   *Config
+	clock *clockwork.FakeClock
+	sink  *sink
+	// storage is shared by all connectors of the test; nil is none.
+	storage    *memory
+	connector  *rollups
+	telemetry  *componenttest.Telemetry
+	extensions map[component.ID]component.Component
+}
+
+func newRig(t testing.TB) *rig {
+	t.Helper()
+	r := &rig{
+		t: t, cfg: createDefaultConfig().(*Config), clock: clockwork.NewFakeClockAt(time.Unix(hourStart, 0)), sink: &sink{},
+		extensions: map[component.ID]component.Component{},
+	}
+	r.cfg.KnownEdges.Learn = 0
+	return r
+}
+
+// withStorage has the connector keep what it has.
+func (r *rig) withStorage() *rig {
+	r.storage = &memory{values: map[string][]byte{}}
+	r.extensions[fileStorage] = r.storage
+	r.cfg.StorageID = &fileStorage
+	return r
+}
+
+// GetExtensions makes a rig a component.Host.
+func (r *rig) GetExtensions() map[component.ID]component.Component { return r.extensions }
+
+func (r *rig) start() *rig {
+	r.t.Helper()
+	require.NoError(r.t, r.cfg.Validate())
+	r.telemetry = componenttest.NewTelemetry()
+	set := connectortest.NewNopSettings(metadata.Type)
+	set.ID = component.NewID(metadata.Type)
+	set.TelemetrySettings = r.telemetry.NewTelemetrySettings()
+	next, err := consumer.NewLogs(r.sink.consume)
+	require.NoError(r.t, err)
+	r.connector, err = newRollups(set, r.cfg, next)
+	require.NoError(r.t, err)
+	r.connector.clock = r.clock
+	require.NoError(r.t, r.connector.Start(context.Background(), r))
+	return r
+}
+
+// crash ends the connector as SIGKILL would: nothing is handed on, nothing is stored.
+func (r *rig) crash() {
+	r.connector.stop()
+	r.connector.done.Wait()
+	require.NoError(r.t, r.telemetry.Shutdown(context.Background()))
+}
+
+func (r *rig) shutdown() {
+	r.t.Helper()
+	require.NoError(r.t, r.connector.Shutdown(context.Background()))
+	require.NoError(r.t, r.telemetry.Shutdown(context.Background()))
+}
+
+// give hands records to the connector.
+func (r *rig) give(logs plog.Logs) {
+	r.t.Helper()
+	require.NoError(r.t, r.connector.ConsumeLogs(context.Background(), logs))
+}
+
+// say has the connector hand on what there is, as every ten seconds.
+func (r *rig) say() { r.connector.say(context.Background(), false) }
+
+// at sets the clock, forward.
+func (r *rig) at(seconds int64) {
+	if by := time.Unix(seconds, 0).Sub(r.clock.Now()); by > 0 {
+		r.clock.Advance(by)
+	}
+}
+
+// sink is what comes next.
+type sink struct {
+	// mu guards what follows.
+	mu     sync.Mutex
+	refuse error
+	lines  map[string][]string // by stream
+	took   []plog.Logs
+}
+
+func (s *sink) consume(_ context.Context, logs plog.Logs) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refuse != nil {
+		return s.refuse
+	}
+	s.took = append(s.took, logs)
+	if s.lines == nil {
+		s.lines = map[string][]string{}
+	}
+	for _, resource := range logs.ResourceLogs().All() {
+		stream, _ := resource.Resource().Attributes().Get(flowlog.ServiceName)
+		for _, record := range resource.ScopeLogs().At(0).LogRecords().All() {
+			s.lines[stream.Str()] = append(s.lines[stream.Str()], record.Body().Str())
+		}
+	}
+	return nil
+}
+
+func (s *sink) setRefuse(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse = err
+}
+
+// all are the lines of a stream.
+func (s *sink) all(stream string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.lines[stream])
+}
+
+// said is what a reader knows: of each edge and interval, what has the highest sequence.
+type said map[edgeInterval]flowlog.Rollup
+
+type edgeInterval struct {
+	edge  flowlog.Edge
+	start int64
+}
+
+// rollups reads a stream's rollups. That two of one sequence say the same is required.
+func (s *sink) rollups(t testing.TB, stream string) said {
+	t.Helper()
+	last := said{}
+	for _, line := range s.all(stream) {
+		r, err := flowlog.ParseRollup(line)
+		if errors.Is(err, flowlog.ErrNotARollup) {
+			_, err = flowlog.ParseFirstSeen(line)
+			require.NoError(t, err)
+			continue
+		}
+		require.NoError(t, err)
+		of := edgeInterval{r.Edge, r.Start}
+		before, ok := last[of]
+		if ok && before.Sequence == r.Sequence {
+			require.Equal(t, before, r, "two rollups of one sequence")
+		}
+		if !ok || r.Sequence > before.Sequence {
+			last[of] = r
+		}
+	}
+	return last
+}
+
+// events reads the first_seen events.
+func (s *sink) events(t testing.TB) []flowlog.FirstSeen {
+	t.Helper()
+	var events []flowlog.FirstSeen
+	for _, line := range s.all(flowlog.StreamEdges) {
+		if e, err := flowlog.ParseFirstSeen(line); err == nil {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// memory is a storage extension of one client.
+type memory struct {
+	component.StartFunc
+	component.ShutdownFunc
+	// mu guards what follows.
+	mu     sync.Mutex
+	values map[string][]byte
+	fails  error
+}
+
+func (m *memory) setFails(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.fails = err
+}
+
+func (m *memory) GetClient(context.Context, component.Kind, component.ID, string) (storage.Client, error) {
+	return m, nil
+}
+
+func (m *memory) Get(ctx context.Context, key string) ([]byte, error) {
+	op := storage.GetOperation(key)
+	err := m.Batch(ctx, op)
+	return op.Value, err
+}
+
+func (m *memory) Set(ctx context.Context, key string, value []byte) error {
+	return m.Batch(ctx, storage.SetOperation(key, value))
+}
+
+func (m *memory) Delete(ctx context.Context, key string) error {
+	return m.Batch(ctx, storage.DeleteOperation(key))
+}
+
+func (m *memory) Batch(_ context.Context, ops ...*storage.Operation) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fails != nil {
+		return m.fails
+	}
+	for _, op := range ops {
+		switch op.Type {
+		case storage.Get:
+			op.Value = slices.Clone(m.values[op.Key])
+		case storage.Set:
+			m.values[op.Key] = slices.Clone(op.Value)
+		case storage.Delete:
+			delete(m.values, op.Key)
+		}
+	}
+	return nil
+}
+
+func (m *memory) Close(context.Context) error { return nil }
+
+// newFileStorage returns the real extension, in a folder.
+func newFileStorage(t testing.TB, folder string, fsync bool) component.Component {
+	t.Helper()
+	factory := filestorage.NewFactory()
+	cfg := factory.CreateDefaultConfig().(*filestorage.Config)
+	cfg.Directory, cfg.FSync = folder, fsync
+	extension, err := factory.Create(context.Background(), extensiontest.NewNopSettings(factory.Type()), cfg)
+	require.NoError(t, err)
+	require.NoError(t, extension.Start(context.Background(), componenttest.NewNopHost()))
+	return extension
+}
+
+// flow is a flow of window w, counted from hourStart, between two services, with a number
+// of bytes that also tells it apart.
+func flow(w int64, source, destination, reporter string, bytes int64) flowlog.Flow {
+	start := hourStart + w*windowLength
+	return flowlog.Flow{
+		Source:      flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: source, Name: "pod-*"},
+		Destination: flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: destination, Name: "pod-*"},
+		Transport:   "tcp", Port: 8080, Action: flowlog.ActionAllow, Reporter: reporter,
+		Deciding: "np:default/" + destination + "/allow#0=allow",
+		Start:    start, End: start + windowLength,
+		Counters: flowlog.Counters{
+			SourcePackets: 1, SourceBytes: bytes, DestinationPackets: 2, DestinationBytes: 2 * bytes,
+			ConnectionsStarted: 3, ConnectionsCompleted: 1, ConnectionsLive: 9,
+		},
+	}
+}
+
+func edgeOf(f *flowlog.Flow) flowlog.Edge {
+	return flowlog.Edge{Source: f.Source.Namespace, Destination: f.Destination.Namespace, Port: f.Port, Transport: f.Transport, Action: f.Action}
+}
+
+// records are logs of one stream.
+func records(stream string, n int, write func(i int, lr plog.LogRecord)) plog.Logs {
+	logs := plog.NewLogs()
+	resource := logs.ResourceLogs().AppendEmpty()
+	resource.Resource().Attributes().PutStr(flowlog.ServiceName, stream)
+	resource.Resource().Attributes().PutStr(flowlog.ClusterName, "test")
+	slice := resource.ScopeLogs().AppendEmpty().LogRecords()
+	for i := range n {
+		write(i, slice.AppendEmpty())
+	}
+	return logs
+}
+
+// flows are flow records as they come from svcid.
+func flows(all ...flowlog.Flow) plog.Logs {
+	return records(flowlog.StreamFlows, len(all), func(i int, lr plog.LogRecord) { writeFlow(&all[i], lr) })
+}
+
+func writeFlow(f *flowlog.Flow, lr plog.LogRecord) {
+	line, key := f.AppendLine(nil)
+	f.WriteTo(lr, string(line), key)
+	lr.Attributes().PutStr(flowlog.SourceIdentity, f.Source.Namespace)
+	lr.Attributes().PutStr(flowlog.DestinationIdentity, f.Destination.Namespace)
+}
+
+// covers are coverage records of the windows from one up to and not including another,
+// counted from hourStart.
+func covers(from, to int64, status string, final bool) plog.Logs {
+	return records(flowlog.StreamCoverage, int(to-from), func(i int, lr plog.LogRecord) {
+		start := hourStart + (from+int64(i))*windowLength
+		(&flowlog.Coverage{Start: start, End: start + windowLength, Status: status, Final: final}).WriteTo(lr)
+	})
+}
+
+func gap(from, to int64) plog.Logs {
+	return records(flowlog.StreamCoverage, 1, func(_ int, lr plog.LogRecord) {
+		(&flowlog.Gap{
+			From: hourStart + from*windowLength, To: hourStart + to*windowLength, Window: windowLength, Cause: flowlog.CauseReceiverDown,
+		}).WriteTo(lr)
+	})
+}
+
+// expected sums flows up as the page says.
+type expected struct {
+	length  int64
+	windows map[edgeInterval]*flowlog.Tally // by window
+	lines   map[string]bool
+}
+
+func expect(length int64) *expected {
+	return &expected{length, map[edgeInterval]*flowlog.Tally{}, map[string]bool{}}
+}
+
+func (x *expected) add(f *flowlog.Flow) {
+	line, _ := f.AppendLine(nil)
+	if exact := fmt.Sprint(f.Start, string(line)); x.lines[exact] {
+		return
+	} else {
+		x.lines[exact] = true
+	}
+	of := edgeInterval{edgeOf(f), f.Start}
+	if x.windows[of] == nil {
+		x.windows[of] = &flowlog.Tally{}
+	}
+	x.windows[of].Add(f.Reporter, &f.Counters)
+}
+
+// sums are what there is to be of each edge and interval, and in how many windows.
+func (x *expected) sums() (sums map[edgeInterval]flowlog.Sum, windows map[edgeInterval]int64) {
+	sums, windows = map[edgeInterval]flowlog.Sum{}, map[edgeInterval]int64{}
+	for of, tally := range x.windows {
+		in := edgeInterval{of.edge, of.start - of.start%x.length}
+		s, total := sums[in], tally.Total()
+		s.Add(&total)
+		sums[in] = s
+		windows[in]++
+	}
+	return sums, windows
+}
+
+// require holds what was said against it.
+func (x *expected) require(t testing.TB, got said) {
+	t.Helper()
+	sums, windows := x.sums()
+	for in, want := range sums {
+		r, ok := got[in]
+		require.True(t, ok, "no rollup of %v", in)
+		require.Equal(t, want, r.Sum, "%v", in)
+		require.Equal(t, windows[in], r.Windows, "%v", in)
+	}
+	require.Len(t, got, len(sums), "rollups of what there is not")
+}

@@ -1,0 +1,371 @@
+package edgesconnector
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
+
+	"github.com/goldtrail/goldtrail/connector/edgesconnector/internal/metadatatest"
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+const (
+	src  = flowlog.ReporterSource
+	dst  = flowlog.ReporterDestination
+	both = flowlog.ReporterBoth
+
+	hourWindows = 240
+)
+
+func TestRollupIsSaidWhenItCanNoLongerChange(t *testing.T) {
+	r := newRig(t).start()
+	defer r.shutdown()
+	r.give(flows(flow(0, "a", "b", both, 100), flow(0, "a", "b", dst, 5), flow(3, "a", "b", src, 10), flow(7, "x", "b", dst, 1)))
+	r.at(hourStart + 3500)
+	r.give(covers(0, hourWindows, flowlog.StatusComplete, false))
+	r.at(hourStart + 3600)
+	r.say()
+	assert.Empty(t, r.sink.rollups(t, flowlog.StreamEdges), "no window is final")
+
+	r.give(covers(0, hourWindows-1, flowlog.StatusComplete, true))
+	r.say()
+	assert.Empty(t, r.sink.rollups(t, flowlog.StreamEdges), "the last window is not final")
+
+	r.give(covers(hourWindows-1, hourWindows, flowlog.StatusPartial, true))
+	r.say()
+	got := r.sink.rollups(t, flowlog.StreamEdges)
+	require.Len(t, got, 2)
+	rollup := got[edgeInterval{flowlog.Edge{Source: "a", Destination: "b", Port: 8080, Transport: "tcp", Action: "allow"}, hourStart}]
+	rollup.Sequence = 0
+	assert.Equal(t, flowlog.Rollup{
+		Edge:  flowlog.Edge{Source: "a", Destination: "b", Port: 8080, Transport: "tcp", Action: "allow"},
+		Start: hourStart, End: hourStart + 3600, Final: true,
+		Sum: flowlog.Sum{Flows: 2, Counters: flowlog.Counters{
+			SourcePackets: 2, SourceBytes: 110, DestinationPackets: 4, DestinationBytes: 220, ConnectionsStarted: 6, ConnectionsCompleted: 2,
+		}},
+		Windows: 2, Complete: 239, Total: 240, First: hourStart, Last: hourStart + 60, Policies: []string{"np:default/b/allow#0=allow"},
+	}, rollup)
+	x := got[edgeInterval{flowlog.Edge{Source: "x", Destination: "b", Port: 8080, Transport: "tcp", Action: "allow"}, hourStart}]
+	assert.Equal(t, int64(1), x.SourceBytes, "there is no report of the source")
+
+	n := len(r.sink.all(flowlog.StreamEdges))
+	r.say()
+	assert.Len(t, r.sink.all(flowlog.StreamEdges), n, "said once")
+	assert.Empty(t, r.sink.all(flowlog.StreamEdgesDaily), "the day is not over")
+	for _, logs := range r.sink.took {
+		cluster, _ := logs.ResourceLogs().At(0).Resource().Attributes().Get(flowlog.ClusterName)
+		assert.Equal(t, "test", cluster.Str())
+	}
+}
+
+func TestRollupIsSaidAfterAGraceWhereWindowsStayUnknown(t *testing.T) {
+	r := newRig(t).start()
+	defer r.shutdown()
+	r.at(hourStart + 3500)
+	r.give(flows(flow(230, "a", "b", src, 100), flow(230, "x", "b", dst, 7)))
+	grace := int64(graceWindows * windowLength)
+	r.at(hourStart + 3500 + grace - 1)
+	r.say()
+	require.Empty(t, r.sink.rollups(t, flowlog.StreamEdges))
+	r.at(hourStart + 3500 + grace)
+	r.say()
+	got := r.sink.rollups(t, flowlog.StreamEdges)
+	require.Len(t, got, 2)
+	for in, rollup := range got {
+		assert.True(t, rollup.Final)
+		assert.Zero(t, rollup.Complete)
+		assert.Equal(t, map[string]int64{"a": 100, "x": 7}[in.edge.Source], rollup.SourceBytes)
+	}
+
+	// What comes later amends it, when it is quiet again.
+	r.give(flows(flow(231, "a", "b", src, 1000), flow(230, "x", "b", src, 8)))
+	r.say()
+	require.Len(t, r.sink.all(flowlog.StreamEdges), 4, "two rollups, two events")
+	r.at(hourStart + 3500 + 2*grace)
+	r.say()
+	for in, rollup := range r.sink.rollups(t, flowlog.StreamEdges) {
+		assert.Equal(t, map[string]int64{"a": 1100, "x": 8}[in.edge.Source], rollup.SourceBytes)
+	}
+}
+
+func TestLateFlowsAmendWhatWasFinal(t *testing.T) {
+	r := newRig(t).start()
+	defer r.shutdown()
+	r.at(hourStart + 3700)
+	r.give(flows(flow(239, "a", "b", src, 100)))
+	r.give(covers(0, hourWindows, flowlog.StatusComplete, true))
+	r.say()
+	late := flow(239, "a", "b", src, 7)
+	late.Late = true
+	r.give(flows(late))
+	r.say()
+	got := r.sink.rollups(t, flowlog.StreamEdges)
+	require.Len(t, got, 1)
+	for _, rollup := range got {
+		assert.Equal(t, int64(107), rollup.SourceBytes)
+		assert.Equal(t, int64(2), rollup.Flows)
+	}
+	lines := r.sink.all(flowlog.StreamEdges)
+	require.Len(t, lines, 3)
+}
+
+func TestShutdownSaysWhatIsNotOver(t *testing.T) {
+	r := newRig(t).withStorage().start()
+	r.at(hourStart + 100)
+	r.give(flows(flow(2, "a", "b", src, 100), flow(3, "x", "b", dst, 5)))
+	r.shutdown()
+	for _, stream := range []string{flowlog.StreamEdges, flowlog.StreamEdgesDaily} {
+		got := r.sink.rollups(t, stream)
+		require.Len(t, got, 2, stream)
+		for in, rollup := range got {
+			assert.False(t, rollup.Final)
+			assert.Equal(t, map[string]int64{"a": 100, "x": 5}[in.edge.Source], rollup.SourceBytes)
+		}
+	}
+	for _, logs := range r.sink.took {
+		for _, lr := range logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().All() {
+			assert.LessOrEqual(t, lr.Timestamp().AsTime().Unix(), r.clock.Now().Unix(), "Loki takes nothing of the future")
+		}
+	}
+
+	r.start()
+	r.give(flows(flow(4, "a", "b", src, 20)))
+	r.give(covers(0, hourWindows, flowlog.StatusComplete, true))
+	r.at(hourStart + 3600)
+	r.say()
+	for in, rollup := range r.sink.rollups(t, flowlog.StreamEdges) {
+		assert.True(t, rollup.Final)
+		assert.Equal(t, map[string]int64{"a": 120, "x": 5}[in.edge.Source], rollup.SourceBytes)
+	}
+	r.shutdown()
+}
+
+func TestExactRepeatsCountOnce(t *testing.T) {
+	r := newRig(t).start()
+	batch := func() {
+		r.give(flows(flow(0, "a", "b", src, 100), flow(0, "a", "b", src, 50), flow(0, "x", "b", dst, 9)))
+	}
+	batch()
+	batch()
+	r.give(covers(0, 1, flowlog.StatusComplete, false))
+	r.give(covers(0, 1, flowlog.StatusComplete, true))
+	batch() // after a crash of the receiver between its last word and its note of it
+	r.give(covers(0, 1, flowlog.StatusComplete, true))
+	metadatatest.AssertEqualEdgesRecordsRepeated(t, r.telemetry, []metricdata.DataPoint[int64]{{Value: 6}},
+		metricdatatest.IgnoreTimestamp())
+	r.shutdown()
+	got := r.sink.rollups(t, flowlog.StreamEdges)
+	for in, rollup := range got {
+		assert.Equal(t, map[string]int64{"a": 150, "x": 9}[in.edge.Source], rollup.SourceBytes)
+		assert.Equal(t, int64(1), rollup.Complete)
+	}
+	require.Len(t, got, 2)
+}
+
+// Whatever the order in which records come, sums are those of the records. Hours add up
+// to days.
+func TestRollupsAddUp(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	r := newRig(t).start()
+	hours, days := expect(3600), expect(secondsADay)
+	const windows = 3 * hourWindows
+	give := func(w int64, final bool) {
+		var all []flowlog.Flow
+		for range random.IntN(6) {
+			reporter := []string{src, dst, both}[random.IntN(3)]
+			f := flow(w, fmt.Sprint("s", random.IntN(3)), fmt.Sprint("d", random.IntN(2)), reporter, random.Int64N(1000))
+			f.Late = final
+			all = append(all, f)
+			if random.IntN(10) == 0 {
+				all = append(all, f) // again, exactly
+			}
+		}
+		for i := range all {
+			hours.add(&all[i])
+			days.add(&all[i])
+		}
+		r.give(flows(all...))
+		r.give(covers(w, w+1, flowlog.StatusComplete, final))
+	}
+	for w := int64(0); w < windows+24; w++ {
+		r.at(hourStart + w*windowLength)
+		if w < windows {
+			give(w, false)
+		}
+		if w >= 24 {
+			give(w-24, true)
+		}
+		if w%7 == 0 {
+			r.say()
+		}
+	}
+	r.say()
+	got := r.sink.rollups(t, flowlog.StreamEdges)
+	hours.require(t, got)
+	for _, rollup := range got {
+		assert.True(t, rollup.Final)
+		assert.Equal(t, int64(hourWindows), rollup.Complete)
+	}
+	require.Empty(t, r.sink.all(flowlog.StreamEdgesDaily))
+	r.shutdown()
+	days.require(t, r.sink.rollups(t, flowlog.StreamEdgesDaily))
+}
+
+func TestDayIsSaid(t *testing.T) {
+	r := newRig(t).start()
+	defer r.shutdown()
+	want := expect(secondsADay)
+	for hour := range int64(24) {
+		f := flow(hour*hourWindows+5, "a", "b", src, 1+hour)
+		want.add(&f)
+		r.at(f.End + 3600)
+		r.give(flows(f))
+		r.give(covers(hour*hourWindows, (hour+1)*hourWindows, flowlog.StatusComplete, true))
+		r.say()
+	}
+	got := r.sink.rollups(t, flowlog.StreamEdgesDaily)
+	want.require(t, got)
+	for _, rollup := range got {
+		assert.True(t, rollup.Final)
+		assert.Equal(t, int64(24*hourWindows), rollup.Complete)
+		assert.Equal(t, int64(24*hourWindows), rollup.Total)
+	}
+	assert.Len(t, r.sink.rollups(t, flowlog.StreamEdges), 24)
+}
+
+func TestGapIsCovered(t *testing.T) {
+	r := newRig(t).start()
+	defer r.shutdown()
+	r.at(hourStart + 3600)
+	r.give(flows(flow(0, "a", "b", src, 1)))
+	r.give(covers(0, 100, flowlog.StatusComplete, true))
+	r.give(gap(100, 400))
+	r.give(gap(100, 400))
+	r.say()
+	for _, rollup := range r.sink.rollups(t, flowlog.StreamEdges) {
+		assert.True(t, rollup.Final)
+		assert.Equal(t, int64(100), rollup.Complete)
+		return
+	}
+	require.Fail(t, "all windows have their final word")
+}
+
+func TestRefusalHoldsNothingUp(t *testing.T) {
+	r := newRig(t).withStorage().start()
+	r.at(hourStart + 3600)
+	r.sink.setRefuse(errors.New("busy"))
+	r.give(flows(flow(0, "a", "b", src, 1)))
+	r.give(covers(0, hourWindows, flowlog.StatusComplete, true))
+	r.say()
+	r.give(flows(flow(hourWindows, "a", "b", src, 1)))
+	r.say()
+	require.Empty(t, r.sink.took)
+	refusals, err := r.telemetry.GetMetric("goldtrail_edges_refusals")
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, refusals.Data.(metricdata.Sum[int64]).DataPoints[0].Value, int64(2))
+	r.sink.setRefuse(nil)
+	r.say()
+	require.Len(t, r.sink.rollups(t, flowlog.StreamEdges), 1)
+	require.Len(t, r.sink.events(t), 1)
+
+	// For good: it is counted, and not said again.
+	r.sink.setRefuse(consumererror.NewPermanent(errors.New("never")))
+	r.give(flows(flow(hourWindows, "a", "b", src, 2)))
+	r.give(covers(hourWindows, 2*hourWindows, flowlog.StatusComplete, true))
+	r.at(hourStart + 7200)
+	r.say()
+	r.sink.setRefuse(nil)
+	r.say()
+	require.Len(t, r.sink.rollups(t, flowlog.StreamEdges), 1)
+	r.shutdown()
+}
+
+func TestRefusedForDaysIsGivenUpAndCounted(t *testing.T) {
+	r := newRig(t).start()
+	r.sink.setRefuse(errors.New("busy"))
+	const hour = int64(hourWindows)
+	for h := range int64(24 * 8) {
+		r.at(hourStart + (h+1)*3600)
+		r.give(flows(flow(h*hour, "a", "b", src, 1)))
+		r.give(covers(h*hour, (h+1)*hour, flowlog.StatusComplete, true))
+	}
+	r.connector.mu.Lock()
+	assert.Len(t, r.connector.state.Clusters[0].Intervals, 24*7+1)
+	assert.Less(t, len(r.connector.state.Clusters[0].Windows), 24*8*240)
+	r.connector.mu.Unlock()
+	got, err := r.telemetry.GetMetric("goldtrail_edges_records_lost")
+	require.NoError(t, err)
+	assert.Equal(t, int64(24-1), got.Data.(metricdata.Sum[int64]).DataPoints[0].Value)
+	r.shutdown()
+}
+
+func TestOriginsAreKeptApart(t *testing.T) {
+	r := newRig(t).start()
+	one, other := flows(flow(0, "a", "b", src, 1)), flows(flow(0, "a", "b", src, 2))
+	other.ResourceLogs().At(0).Resource().Attributes().PutStr(flowlog.ClusterName, "other")
+	other.ResourceLogs().MoveAndAppendTo(one.ResourceLogs())
+	r.give(one)
+	r.shutdown()
+	bytes := map[string]string{}
+	for _, logs := range r.sink.took {
+		resource := logs.ResourceLogs().At(0)
+		stream, _ := resource.Resource().Attributes().Get(flowlog.ServiceName)
+		cluster, _ := resource.Resource().Attributes().Get(flowlog.ClusterName)
+		if rollup, err := flowlog.ParseRollup(resource.ScopeLogs().At(0).LogRecords().At(0).Body().Str()); err == nil {
+			bytes[stream.Str()+" "+cluster.Str()] += fmt.Sprint(rollup.SourceBytes)
+		}
+	}
+	assert.Equal(t, map[string]string{
+		"goldmane-edges test": "1", "goldmane-edges other": "2", "goldmane-edges-daily test": "1", "goldmane-edges-daily other": "2",
+	}, bytes)
+}
+
+func TestOddRecordsAreCounted(t *testing.T) {
+	r := newRig(t).start()
+	defer r.shutdown()
+	none, endless, ahead := flow(0, "a", "b", src, 1), flow(0, "a", "b", src, 2), flow(1000, "a", "b", src, 3)
+	none.Start, none.End = 0, 0
+	endless.End = endless.Start + 1e9
+	r.give(flows(none, endless, ahead))
+	bad := covers(0, 1, flowlog.StatusComplete, true)
+	bad.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Attributes().Remove(flowlog.FlowStart)
+	r.give(bad)
+	alien := flows(flow(0, "a", "b", src, 1))
+	alien.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).SetEventName("other")
+	r.give(alien)
+	r.at(hourStart + 10*86400)
+	r.give(flows(flow(10*24*hourWindows-10, "a", "b", src, 1), flow(0, "a", "b", src, 1)))
+	got, err := r.telemetry.GetMetric("goldtrail_edges_records_discarded")
+	require.NoError(t, err)
+	reasons := map[string]int64{}
+	for _, p := range got.Data.(metricdata.Sum[int64]).DataPoints {
+		reason, _ := p.Attributes.Value("reason")
+		reasons[reason.AsString()] = p.Value
+	}
+	assert.Equal(t, map[string]int64{"malformed": 3, "future": 1, "too_old": 1}, reasons)
+}
+
+func TestPoliciesAreBounded(t *testing.T) {
+	r := newRig(t).start()
+	for i := range mostPolicies + 3 {
+		f := flow(int64(i), "a", "b", src, 1)
+		f.Deciding = fmt.Sprintf("np:default/b/p%02d#0=allow", i%(mostPolicies+2))
+		r.give(flows(f))
+	}
+	r.shutdown()
+	for _, rollup := range r.sink.rollups(t, flowlog.StreamEdges) {
+		assert.Len(t, rollup.Policies, mostPolicies)
+		assert.IsIncreasing(t, rollup.Policies)
+		assert.Equal(t, int64(2), rollup.PoliciesMore)
+	}
+}
