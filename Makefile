@@ -61,6 +61,7 @@ race: ## the quick tests with the race detector
 .PHONY: ledger
 ledger: ## everything goes wrong, and the trail still adds up; with GOLDMANE_BIN against a real one
 	go test -count=1 -timeout 60m -run '^TestLedger$$' ./receiver/goldmanereceiver
+	go test -count=1 -run '^TestKill$$' ./connector/edgesconnector
 
 # Those that may run at the same time mostly wait.
 .PHONY: e2e
@@ -73,7 +74,7 @@ conformance: ## what Goldmane does, against the simulator, and against a real on
 
 .PHONY: bench
 bench: ## flows per second and allocations, each beside its floor
-	go test -run '^$$' -bench . -benchmem -cpu 1 ./internal/flowlog/... ./receiver/... ./processor/...
+	go test -run '^$$' -bench . -benchmem -cpu 1 ./internal/flowlog/... ./receiver/... ./processor/... ./connector/...
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/buf modules ## golangci-lint, format of the proto, tidy modules
@@ -108,13 +109,14 @@ fmt: $(BIN)/golangci-lint $(BIN)/buf ## format all Go and proto files
 	cd internal/goldmane && $(ROOT)/$(BIN)/buf format -w
 
 # Folders with generated code, generated files and others side by side.
-GENERATED := internal/goldmane receiver/goldmanereceiver processor/svcidprocessor
+GENERATED := internal/goldmane receiver/goldmanereceiver processor/svcidprocessor connector/edgesconnector
 
 .PHONY: generate
 generate: $(addprefix $(BIN)/,buf protoc-gen-go protoc-gen-go-grpc mdatagen) ## write all generated code anew
 	cd internal/goldmane && PATH=$(ROOT)/$(BIN):$$PATH buf generate
 	cd receiver/goldmanereceiver && $(ROOT)/$(BIN)/mdatagen metadata.yaml
 	cd processor/svcidprocessor && $(ROOT)/$(BIN)/mdatagen metadata.yaml
+	cd connector/edgesconnector && $(ROOT)/$(BIN)/mdatagen metadata.yaml
 
 .PHONY: tidy
 tidy: ## go mod tidy
@@ -157,7 +159,7 @@ $(VERSION_STAMP):
 	@mkdir -p $(BUILD) && rm -f $(BUILD)/.version-* && touch $@
 
 # ocb writes go.mod and go.sum of its own, so that -mod=readonly does not suit it.
-$(COLLECTOR): builder-config.yaml $(BIN)/builder $(VERSION_STAMP) $(call sources,receiver processor internal)
+$(COLLECTOR): builder-config.yaml $(BIN)/builder $(VERSION_STAMP) $(call sources,receiver processor connector internal)
 	@echo "building otelcol-goldtrail $(VERSION) (the first time takes two to four minutes on two cores, later ones seconds)"
 	@env GOFLAGS=-buildvcs=false dist.version=$(VERSION) $(BIN)/builder --config builder-config.yaml >$(BUILD)/ocb.log 2>&1 || { cat $(BUILD)/ocb.log; exit 1; }
 	@touch $@

@@ -10,8 +10,8 @@ const (
 	// graceWindows is how long nothing must come for an interval that has ended, for it to
 	// be over: 10 min. A window is listed for the last time 24 windows after its start.
 	graceWindows = 40
-	// keptWindows is how long an interval is kept after its end, to be amended: 90 min.
-	// Goldmane's ring has 240 windows.
+	// keptWindows is how long an interval is kept after its end, to be amended, where not all
+	// of its windows become final: 90 min. Goldmane's ring has 240 windows.
 	keptWindows = 360
 	// closeAfter is how many windows must become final after one for its records' keys to
 	// be forgotten.
@@ -132,14 +132,14 @@ func (c *cluster) flow(o *observation, now int64) noted {
 		c.LearnUntil = o.start + c.set.Learn
 	}
 	if isNew && o.start >= c.LearnUntil {
-		c.Edges.List[n].News = &news{o.start, o.end, c.Edges.name(o.deciding)}
+		c.Edges.List[n].News = &news{o.start, o.end, c.Edges.names.name(o.deciding)}
 	}
 	for _, i := range c.intervalsOf(o.start) {
 		if i == nil {
 			continue
 		}
 		i.Changed = now
-		s := i.note(n, o, first, c.Edges.name)
+		s := i.note(n, o, first, &c.Edges.names)
 		if v == counts {
 			s.Add(&flowlog.Sum{Flows: 1, Counters: o.counters})
 		}
@@ -227,6 +227,11 @@ func (c *cluster) windowCoverage(w *window, r *report, now int64) bool {
 	for len(c.Finals) > closeAfter {
 		if w := c.Windows[c.Finals[0]]; w != nil {
 			w.close()
+			for _, i := range c.intervalsOf(w.Start) {
+				if i != nil {
+					i.Closed++
+				}
+			}
 		}
 		c.Finals = c.Finals[1:]
 	}
@@ -269,17 +274,16 @@ func (c *cluster) sweep() {
 
 // done reports whether an interval need not be kept, and counts what was not said of it.
 func (c *cluster) done(i *interval, lost *int64) bool {
-	if c.Newest <= i.End+keptWindows*c.Window {
+	switch {
+	case i.Closed < i.windows(c.Window) && c.Newest <= i.End+keptWindows*c.Window:
 		return false
-	}
-	if i.said() {
+	case i.said():
 		return true
-	}
-	if c.Newest <= i.End+mostBehind {
+	case c.Newest <= i.End+mostBehind:
 		return false
 	}
 	for _, s := range i.Sums {
-		if s.Said < i.sequence(s, true) {
+		if int64(s.Said) < i.sequence(s, true) {
 			*lost++
 		}
 	}

@@ -10,8 +10,8 @@ import (
 type interval struct {
 	Start, End int64
 	Sums       map[uint32]*sum
-	// Final and Complete are how many of its windows are.
-	Final, Complete int64
+	// Final, Complete and Closed are how many of its windows are.
+	Final, Complete, Closed int64
 	// Events counts coverage records that told something new of its windows.
 	Events int64
 	// Changed is when something came for it last, on the wall, in seconds since the epoch.
@@ -23,12 +23,12 @@ type interval struct {
 type sum struct {
 	flowlog.Sum
 	// Records are those that were noted, whether they count or not.
-	Records int64
+	Records uint32
 	// Said is the sequence that was last handed on.
-	Said     int64
-	Policies []string
-	More     int32
-	Windows  int32
+	Said uint32
+	// Policies are shared by all that have the same.
+	Policies      []string
+	More, Windows int32
 	// First and Last are seconds after the interval's start: the start of the first window
 	// and the end of the last.
 	First, Last int32
@@ -42,7 +42,7 @@ func newInterval(start, length int64) *interval {
 }
 
 // note notes that an edge was seen.
-func (i *interval) note(edge uint32, o *observation, first bool, name func(string) string) *sum {
+func (i *interval) note(edge uint32, o *observation, first bool, names *names) *sum {
 	s := i.Sums[edge]
 	if s == nil {
 		s = &sum{First: int32(o.start - i.Start), Last: int32(o.end - i.Start)}
@@ -56,7 +56,7 @@ func (i *interval) note(edge uint32, o *observation, first bool, name func(strin
 	switch {
 	case o.deciding == "" || slices.Contains(s.Policies, o.deciding):
 	case len(s.Policies) < mostPolicies:
-		s.Policies = append(slices.Clip(s.Policies), name(o.deciding))
+		s.Policies = names.list(append(slices.Clip(s.Policies), o.deciding))
 	default:
 		s.More++
 	}
@@ -65,7 +65,7 @@ func (i *interval) note(edge uint32, o *observation, first bool, name func(strin
 
 // sequence grows with everything that a rollup of s takes into account.
 func (i *interval) sequence(s *sum, final bool) int64 {
-	n := 2 * (s.Records + i.Events)
+	n := 2 * (int64(s.Records) + i.Events)
 	if final {
 		n++
 	}
@@ -90,7 +90,7 @@ func (i *interval) over(now, window int64) bool {
 // said reports whether all is said of the interval that can be said.
 func (i *interval) said() bool {
 	for _, s := range i.Sums {
-		if s.Said < i.sequence(s, true) {
+		if int64(s.Said) < i.sequence(s, true) {
 			return false
 		}
 	}
@@ -108,7 +108,7 @@ func (i *interval) rollup(e *flowlog.Edge, s *sum, waits *flowlog.Sum, final boo
 		Policies: slices.Clone(s.Policies), PoliciesMore: int64(s.More),
 	}
 	if waits != nil {
-		r.Sum.Add(waits)
+		r.Add(waits)
 	}
 	slices.Sort(r.Policies)
 	return r

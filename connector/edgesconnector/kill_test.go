@@ -233,7 +233,7 @@ func TestKill(t *testing.T) {
 
 	hours, days := expect(3600), expect(secondsADay)
 	const windows = 3 * hourWindows
-	for w := int64(0); w < windows+24; w++ {
+	for w := range int64(windows + 24) {
 		k.now = hourStart + (w+3)*windowLength
 		if w < windows {
 			k.window(w, false, 40, hours, days)

@@ -3,7 +3,6 @@ package edgesconnector
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
@@ -17,8 +16,7 @@ type known struct {
 
 	max     int
 	numbers map[flowlog.Edge]uint32
-	// names holds one copy of every string.
-	names map[string]string
+	names   names
 }
 
 // knownEdge is one of them.
@@ -38,7 +36,7 @@ type news struct {
 }
 
 func newKnown(most int) known {
-	return known{max: most, numbers: map[flowlog.Edge]uint32{}, names: map[string]string{}}
+	return known{max: most, numbers: map[flowlog.Edge]uint32{}, names: newNames()}
 }
 
 // size is how many edges are known.
@@ -66,8 +64,8 @@ func (k *known) number(o *observation) (n uint32, isNew, overflowed bool) {
 }
 
 func (k *known) add(e flowlog.Edge) uint32 {
-	e.Source, e.Destination = k.name(e.Source), k.name(e.Destination)
-	e.Transport, e.Action = k.name(e.Transport), k.name(e.Action)
+	e.Source, e.Destination = k.names.name(e.Source), k.names.name(e.Destination)
+	e.Transport, e.Action = k.names.name(e.Transport), k.names.name(e.Action)
 	var n uint32
 	if last := len(k.Free) - 1; last >= 0 {
 		n = k.Free[last]
@@ -79,16 +77,6 @@ func (k *known) add(e flowlog.Edge) uint32 {
 	}
 	k.numbers[e] = n
 	return n
-}
-
-// name returns the one copy of a string, which may be part of a record's memory.
-func (k *known) name(s string) string {
-	if own, ok := k.names[s]; ok {
-		return own
-	}
-	own := strings.Clone(s)
-	k.names[own] = own
-	return own
 }
 
 // forget forgets the edges that were last seen before a time, and as many more as must go
@@ -120,11 +108,11 @@ func (k *known) forget(before int64, room int, inUse func(uint32) bool) (forgott
 
 // rename forgets the strings that no known edge has. Policies are noted anew.
 func (k *known) rename() {
-	k.names = map[string]string{}
+	k.names = newNames()
 	for n := range k.List {
 		e := &k.List[n]
 		for _, s := range [...]string{e.Source, e.Destination, e.Transport, e.Action} {
-			k.names[s] = s
+			k.names.all[s] = s
 		}
 	}
 }
@@ -139,8 +127,8 @@ func (k *known) restore(most int) {
 		if e.Last == 0 {
 			continue
 		}
-		e.Source, e.Destination = k.name(e.Source), k.name(e.Destination)
-		e.Transport, e.Action = k.name(e.Transport), k.name(e.Action)
+		e.Source, e.Destination = k.names.name(e.Source), k.names.name(e.Destination)
+		e.Transport, e.Action = k.names.name(e.Transport), k.names.name(e.Action)
 		k.numbers[e.Edge] = uint32(n)
 	}
 }

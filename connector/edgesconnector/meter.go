@@ -1,6 +1,7 @@
 package edgesconnector
 
 import (
+	"bytes"
 	"context"
 	"sync"
 	"time"
@@ -110,7 +111,7 @@ func (m *meter) ConsumeLogs(ctx context.Context, logs plog.Logs) error {
 // countersLocked returns the counters of an origin, which it makes if it is new.
 func (m *meter) countersLocked(origin []byte) *counters {
 	for _, g := range m.counters {
-		if string(g.resource) == string(origin) {
+		if bytes.Equal(g.resource, origin) {
 			return g
 		}
 	}

@@ -37,7 +37,7 @@ func (s *state) next(now int64, all bool) *parcel {
 				continue
 			}
 			for n, s := range i.Sums {
-				if s.Said < i.sequence(s, final) {
+				if int64(s.Said) < i.sequence(s, final) {
 					p.edges = append(p.edges, n)
 				}
 			}
@@ -175,7 +175,7 @@ func (c *cluster) said(p *parcel) {
 	}
 	for at, n := range p.edges {
 		if s := i.Sums[n]; s != nil {
-			s.Said = max(s.Said, p.sequences[at])
+			s.Said = max(s.Said, uint32(p.sequences[at]))
 		}
 	}
 }

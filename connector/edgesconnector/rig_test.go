@@ -15,11 +15,10 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/connector/connectortest"
+	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.opentelemetry.io/collector/pdata/plog"
-
-	"go.opentelemetry.io/collector/consumer"
 
 	"github.com/goldtrail/goldtrail/connector/edgesconnector/internal/metadata"
 	"github.com/goldtrail/goldtrail/internal/flowlog"
@@ -341,11 +340,11 @@ func expect(length int64) *expected {
 
 func (x *expected) add(f *flowlog.Flow) {
 	line, _ := f.AppendLine(nil)
-	if exact := fmt.Sprint(f.Start, string(line)); x.lines[exact] {
+	exact := fmt.Sprint(f.Start, string(line))
+	if x.lines[exact] {
 		return
-	} else {
-		x.lines[exact] = true
 	}
+	x.lines[exact] = true
 	of := edgeInterval{edgeOf(f), f.Start}
 	if x.windows[of] == nil {
 		x.windows[of] = &flowlog.Tally{}

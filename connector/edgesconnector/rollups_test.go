@@ -197,7 +197,7 @@ func TestRollupsAddUp(t *testing.T) {
 		r.give(flows(all...))
 		r.give(covers(w, w+1, flowlog.StatusComplete, final))
 	}
-	for w := int64(0); w < windows+24; w++ {
+	for w := range int64(windows + 24) {
 		r.at(hourStart + w*windowLength)
 		if w < windows {
 			give(w, false)

@@ -1,6 +1,7 @@
 package edgesconnector
 
 import (
+	"bytes"
 	"fmt"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -25,7 +26,7 @@ func newState(set settings) *state { return &state{Version: stateVersion, Settin
 // cluster returns the cluster with that resource, which it makes if it is new.
 func (s *state) cluster(resource []byte) *cluster {
 	for _, c := range s.Clusters {
-		if string(c.Resource) == string(resource) {
+		if bytes.Equal(c.Resource, resource) {
 			return c
 		}
 	}
@@ -53,6 +54,11 @@ func (s *state) restore() {
 			for _, i := range *all {
 				if i.Sums == nil {
 					i.Sums = map[uint32]*sum{}
+				}
+				for _, s := range i.Sums {
+					if len(s.Policies) > 0 {
+						s.Policies = c.Edges.names.list(s.Policies)
+					}
 				}
 			}
 		}

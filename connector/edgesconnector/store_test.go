@@ -26,7 +26,7 @@ func TestStateSurvivesCrashes(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	r := newRig(t).withStorage().start()
 	hours, days := expect(3600), expect(secondsADay)
-	for w := int64(0); w < 3*hourWindows; w++ {
+	for w := range int64(3 * hourWindows) {
 		r.at(hourStart + w*windowLength)
 		var all []flowlog.Flow
 		for range random.IntN(8) {
