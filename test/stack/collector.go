@@ -20,20 +20,27 @@ type CollectorOptions struct {
 // Collector is a running Collector.
 type Collector struct {
 	*Process
+	// EdgesURL is where the examples serve the edges' counters to Prometheus.
+	EdgesURL              string
 	healthURL, metricsURL string
 }
 
 // Collector starts otelcol-goldtrail and returns once its health_check answers. The
 // configuration must take the ports of health_check and of its own metrics from
-// HEALTH_ENDPOINT and METRICS_PORT, as those under examples/ do.
+// HEALTH_ENDPOINT and METRICS_PORT, and of the edges' metrics from EDGES_METRICS_PORT, as
+// those under examples/ do.
 func (s *Stack) Collector(ctx context.Context, o CollectorOptions) (*Collector, error) {
-	ports, err := FreePorts(2)
+	ports, err := FreePorts(3)
 	if err != nil {
 		return nil, err
 	}
 	endpoint := "127.0.0.1:" + strconv.Itoa(int(ports[0]))
-	c := &Collector{healthURL: "http://" + endpoint, metricsURL: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[1])}
-	env := append(environ(o.Env), "HEALTH_ENDPOINT="+endpoint, "METRICS_PORT="+strconv.Itoa(int(ports[1])))
+	c := &Collector{
+		healthURL: "http://" + endpoint, metricsURL: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[1]),
+		EdgesURL: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[2]),
+	}
+	env := append(environ(o.Env), "HEALTH_ENDPOINT="+endpoint,
+		"METRICS_PORT="+strconv.Itoa(int(ports[1])), "EDGES_METRICS_PORT="+strconv.Itoa(int(ports[2])))
 	c.Process, err = s.start(ctx, "otelcol-goldtrail", "COLLECTOR_BIN", collectorArgs(o), env,
 		func(ctx context.Context, _ *Process) error { return answers(ctx, c.healthURL) })
 	if err != nil {
