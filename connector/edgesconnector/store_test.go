@@ -78,7 +78,7 @@ func TestJournalIsGivenUpWhenItIsLarge(t *testing.T) {
 	most := 0
 	for w := range int64(120) {
 		var all []flowlog.Flow
-		for i := range 800 {
+		for i := range 400 {
 			f := flow(w, fmt.Sprint("s", i), "b", src, int64(i))
 			want.add(&f)
 			all = append(all, f)
