@@ -61,7 +61,7 @@ race: ## the quick tests with the race detector
 .PHONY: ledger
 ledger: ## everything goes wrong, and the trail still adds up; with GOLDMANE_BIN against a real one
 	go test -count=1 -timeout 60m -run '^TestLedger$$' ./receiver/goldmanereceiver
-	go test -count=1 -run '^TestKill$$' ./connector/edgesconnector
+	go test -count=1 -run '^(TestKill|TestAnEdgeTakesLittleMemory)$$' ./connector/edgesconnector
 
 # Those that may run at the same time mostly wait.
 .PHONY: e2e

@@ -62,10 +62,10 @@ func TestLearningIsQuiet(t *testing.T) {
 }
 
 func TestEdgesExpire(t *testing.T) {
-	r := newRig(t).start()
-	defer r.shutdown()
+	r := newRig(t)
 	r.cfg.KnownEdges.Expire = 48 * time.Hour
-	r.connector.state.change(settingsOf(r.cfg))
+	r.start()
+	defer r.shutdown()
 	hour := func(h int64, destinations ...string) {
 		r.at(hourStart + (h+1)*3600)
 		for _, d := range destinations {
@@ -79,7 +79,9 @@ func TestEdgesExpire(t *testing.T) {
 		hour(h, "b")
 	}
 	require.Len(t, r.sink.events(t), 2)
+	r.connector.mu.Lock()
 	assert.Equal(t, 1, r.connector.state.Clusters[0].Edges.size(), "c is forgotten")
+	r.connector.mu.Unlock()
 	hour(80, "b", "c")
 	require.Len(t, r.sink.events(t), 3, "c is new again")
 }

@@ -104,6 +104,7 @@ func TestStorageThatFailsHoldsNothingUp(t *testing.T) {
 		r.give(flows(f))
 	}
 	give(1)
+	r.say() // what there is to say is said, and noted
 	r.storage.setFails(errors.New("disk full"))
 	give(2)
 	give(3)
