@@ -50,6 +50,9 @@ const (
 	DestinationServiceNamespace = "destination.k8s.service.namespace"
 	DestinationServicePortName  = "destination.k8s.service.port.name"
 	DestinationServicePort      = "destination.k8s.service.port" // int
+	// FlowService is the four of them as one, namespace/name:portname:port. One
+	// attribute costs Loki less than four.
+	FlowService = "calico.flow.service"
 
 	// FlowAction is the outcome: deny if either side denied.
 	FlowAction = "calico.flow.action"

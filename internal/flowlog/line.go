@@ -1,6 +1,7 @@
 package flowlog
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -9,97 +10,155 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// The line is the record's body: everything about the flow but its labels, its
-// window and its identities, in one order, as a person reads it:
+// The line is the record's body: who talked to whom, the outcome and the counters, in
+// one order, as a person reads it:
 //
-//	deny payments/api-* -> monitoring/grafana-* 3000/tcp via monitoring/grafana:http:80
-//	by np:default/monitoring/deny-all#eot=deny both allow/deny conns 1/0/0 sent 3/180
-//	back 0/0 egress profile:kns.payments#0=allow
-//	ingress np:default/monitoring/deny-all#eot=deny pending - -
+//	v1 deny payments/api-* -> monitoring/grafana-* 3000/tcp both,allow/deny 1/0 3/180 0/0 k3F
 //
-// It holds the whole of a flow's key, so that no two records of a window share a
-// line: Loki's metric queries take two entries with one timestamp and one line for
-// the same entry.
+// What is long and has few different values is not in it: the Service and the policy
+// traces. Loki keeps such a value once a chunk where it is an attribute, and once in
+// every 64 KB where it is in the line, which made the line the greater part of what
+// a record takes.
+//
+// The line's last word stands for them: it is a hash of what is not in the line, so that
+// no two records of a window share a line. Loki's metric queries take two entries
+// with one timestamp and one line for the same entry.
+
+// LineVersion is the first word of every line, and the version of the record's format.
+const LineVersion = "v1"
 
 // AppendLine appends the flow's line to b and returns it with a hash of the flow's
-// key: everything in the line but the counters and whether it came late. Equal keys have equal hashes in
-// every window and every process.
+// key: everything but the counters and whether it came late. Equal keys have equal
+// hashes in every window and every process. Keys of one source share the highest
+// sourceBits, for Timestamp.
 func (f *Flow) AppendLine(b []byte) (line []byte, key uint64) {
+	b = append(b, LineVersion...)
+	b = append(b, ' ')
 	start := len(b)
 	b = appendOrEmpty(b, f.Action)
 	b = append(b, ' ')
+	from := len(b)
 	b = appendEndpoint(b, &f.Source)
+	source := xxhash.Sum64(b[from:])
 	b = append(b, " -> "...)
 	b = appendEndpoint(b, &f.Destination)
 	b = append(b, ' ')
 	b = f.appendPort(b)
 	b = append(b, '/')
 	b = appendToken(b, f.Transport, escapeSlash)
-	b = append(b, " via "...)
-	b = appendService(b, &f.Service)
-	b = append(b, " by "...)
-	b = appendOrEmpty(b, f.Deciding)
 	b = append(b, ' ')
-	b = appendOrEmpty(b, f.Reporter)
-	b = append(b, ' ')
-	b = appendOrEmpty(b, f.SourceAction)
-	b = append(b, '/')
-	b = appendOrEmpty(b, f.DestinationAction)
+	b = f.appendReporter(b)
 	var h xxhash.Digest
 	h.Reset()
 	_, _ = h.Write(b[start:]) // never fails
 
-	b = append(b, " conns "...)
-	b = appendCounts(b, f.ConnectionsStarted, f.ConnectionsCompleted, f.ConnectionsLive)
-	b = append(b, " sent "...)
+	b = append(b, ' ')
+	b = f.appendConnections(b)
+	b = append(b, ' ')
 	b = appendCounts(b, f.SourcePackets, f.SourceBytes)
-	b = append(b, " back "...)
+	b = append(b, ' ')
 	b = appendCounts(b, f.DestinationPackets, f.DestinationBytes)
 
-	start = len(b)
-	b = append(b, " egress "...)
-	b = appendOrEmpty(b, f.Egress)
-	b = append(b, " ingress "...)
-	b = appendOrEmpty(b, f.Ingress)
-	b = append(b, " pending "...)
-	b = appendOrEmpty(b, f.EgressPending)
 	b = append(b, ' ')
-	b = appendOrEmpty(b, f.IngressPending)
-	_, _ = h.Write(b[start:])
+	b, rest := f.appendRest(b)
+	var sum [8]byte
+	binary.LittleEndian.PutUint64(sum[:], rest)
+	_, _ = h.Write(sum[:])
 	if f.Late {
 		b = append(b, late...)
 	}
-	return b, h.Sum64()
+	return b, source&^(1<<(64-sourceBits)-1) | h.Sum64()>>sourceBits
 }
 
 // late ends the line of a flow that came late.
 const late = " late"
 
-// lineFields is the number of blanks in a line, plus one.
-const lineFields = 24
+// restDigits are the characters of the line's last word, one for each six bits.
+const restDigits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz."
 
-// lineWords are the fixed words of a line, by the field they stand in.
-var lineWords = [...]struct {
-	field int
-	word  string
-}{
-	{2, "->"},
-	{5, "via"},
-	{7, "by"},
-	{11, "conns"},
-	{13, "sent"},
-	{15, "back"},
-	{17, "egress"},
-	{19, "ingress"},
-	{21, "pending"},
+// appendRest writes the hash of what is in attributes only, in three characters. It
+// returns the whole hash as well. The text that is hashed is made in b's free room.
+func (f *Flow) appendRest(b []byte) (line []byte, hash uint64) {
+	text := appendService(b, &f.Service)
+	for _, trace := range [...]string{f.Egress, f.Ingress, f.EgressPending, f.IngressPending} {
+		text = append(text, ' ')
+		text = append(text, trace...)
+	}
+	hash = xxhash.Sum64(text[len(b):])
+	for bits, n := hash, 0; n < 3; n++ {
+		text = append(text[:len(b)+n], restDigits[bits&63])
+		bits >>= 6
+	}
+	return text[:len(b)+3], hash
 }
+
+// appendReporter writes the reporter, and both verdicts where they are not what it and
+// the outcome imply: each side that reported did what came out.
+func (f *Flow) appendReporter(b []byte) []byte {
+	b = appendOrEmpty(b, f.Reporter)
+	source, destination := f.impliedVerdicts()
+	if f.SourceAction == source && f.DestinationAction == destination {
+		return b
+	}
+	b = appendOrEmpty(append(b, ','), f.SourceAction)
+	return appendOrEmpty(append(b, '/'), f.DestinationAction)
+}
+
+func (f *Flow) impliedVerdicts() (source, destination string) {
+	if f.Reporter != ReporterDestination {
+		source = f.Action
+	}
+	if f.Reporter != ReporterSource {
+		destination = f.Action
+	}
+	return source, destination
+}
+
+func (f *Flow) parseReporter(s string) error {
+	reporter, verdicts, given := strings.Cut(s, ",")
+	f.Reporter = orEmpty(reporter)
+	f.SourceAction, f.DestinationAction = f.impliedVerdicts()
+	if !given {
+		return nil
+	}
+	source, destination, ok := strings.Cut(verdicts, "/")
+	if !ok {
+		return errors.New("verdicts without a slash")
+	}
+	f.SourceAction, f.DestinationAction = orEmpty(source), orEmpty(destination)
+	return nil
+}
+
+// appendConnections writes started/completed, and /live where that is not their
+// difference: mostly it is, and four of five records are two bytes shorter.
+func (f *Flow) appendConnections(b []byte) []byte {
+	b = appendCounts(b, f.ConnectionsStarted, f.ConnectionsCompleted)
+	if f.ConnectionsLive != f.ConnectionsStarted-f.ConnectionsCompleted {
+		b = append(b, '/')
+		b = appendCounts(b, f.ConnectionsLive)
+	}
+	return b
+}
+
+func (f *Flow) parseConnections(s string) error {
+	if strings.Count(s, "/") == 2 {
+		return parseCounts(s, &f.ConnectionsStarted, &f.ConnectionsCompleted, &f.ConnectionsLive)
+	}
+	err := parseCounts(s, &f.ConnectionsStarted, &f.ConnectionsCompleted)
+	f.ConnectionsLive = f.ConnectionsStarted - f.ConnectionsCompleted
+	return err
+}
+
+// lineFields is the number of blanks in a line, plus one.
+const lineFields = 11
 
 // ErrNotALine is returned by ParseLine, wrapped, for a text that AppendLine did
 // not write.
 var ErrNotALine = errors.New("not the line of a flow record")
 
-// ParseLine reads a line that AppendLine wrote. The labels and the window are not
-// in the line and stay empty. The Flow's strings alias s.
+// ParseLine reads a line that AppendLine wrote. The labels, the window, the Service and
+// the policies are not in the line and stay empty: ParseAttributes reads the last two.
+// The Flow's strings alias s.
 func ParseLine(s string) (Flow, error) {
 	var f Flow
 	if err := f.parseLine(s); err != nil {
@@ -119,33 +178,52 @@ func (f *Flow) parseLine(s string) (err error) {
 		fields[n] = field
 		n++
 	}
+	if fields[0] != LineVersion {
+		return fmt.Errorf("its version is not %s", LineVersion)
+	}
 	if n < lineFields {
 		return fmt.Errorf("%d fields instead of %d", n, lineFields)
 	}
-	for _, w := range lineWords {
-		if fields[w.field] != w.word {
-			return fmt.Errorf("field %d is not %q", w.field+1, w.word)
-		}
+	if fields[3] != "->" {
+		return errors.New(`field 4 is not "->"`)
 	}
-	f.Action = orEmpty(fields[0])
-	f.Deciding = orEmpty(fields[8])
-	f.Reporter = orEmpty(fields[9])
-	f.Egress, f.Ingress = orEmpty(fields[18]), orEmpty(fields[20])
-	f.EgressPending, f.IngressPending = orEmpty(fields[22]), orEmpty(fields[23])
-	source, destination, ok := strings.Cut(fields[10], "/")
-	if !ok {
-		return errors.New("verdicts without a slash")
-	}
-	f.SourceAction, f.DestinationAction = orEmpty(source), orEmpty(destination)
+	f.Action = orEmpty(fields[1])
 	return errors.Join(
-		parseEndpoint(fields[1], &f.Source),
-		parseEndpoint(fields[3], &f.Destination),
-		f.parsePort(fields[4]),
-		parseService(fields[6], &f.Service),
-		parseCounts(fields[12], &f.ConnectionsStarted, &f.ConnectionsCompleted, &f.ConnectionsLive),
-		parseCounts(fields[14], &f.SourcePackets, &f.SourceBytes),
-		parseCounts(fields[16], &f.DestinationPackets, &f.DestinationBytes),
+		parseEndpoint(fields[2], &f.Source),
+		parseEndpoint(fields[4], &f.Destination),
+		f.parsePort(fields[5]),
+		f.parseReporter(fields[6]),
+		f.parseConnections(fields[7]),
+		parseCounts(fields[8], &f.SourcePackets, &f.SourceBytes),
+		parseCounts(fields[9], &f.DestinationPackets, &f.DestinationBytes),
 	)
+}
+
+// ParseAttributes reads what the line does not hold. get returns the value of a
+// record's attribute, or "".
+func (f *Flow) ParseAttributes(get func(attribute string) string) error {
+	f.Egress, f.Ingress = get(PolicyEgress), get(PolicyIngress)
+	f.EgressPending, f.IngressPending = get(PolicyEgressPending), get(PolicyIngressPending)
+	f.Deciding = f.decidingHit()
+	f.Service = Service{}
+	service := get(FlowService)
+	if service == "" {
+		return nil
+	}
+	if err := parseService(service, &f.Service); err != nil {
+		return fmt.Errorf("attribute %s: %w: %.80q", FlowService, err, service)
+	}
+	return nil
+}
+
+// decidingHit is the hit that made the outcome: the destination's where it decided
+// anything, otherwise the source's.
+func (f *Flow) decidingHit() string {
+	hit := DecidingHit(f.Ingress)
+	if hit != "" || f.DestinationAction != "" && f.DestinationAction != ActionAllow {
+		return hit
+	}
+	return DecidingHit(f.Egress)
 }
 
 func orEmpty(s string) string {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/plog"
 )
 
 func denied() Flow {
@@ -37,32 +38,32 @@ func TestLine(t *testing.T) {
 	}{
 		"a denial that both sides reported": {
 			func(*Flow) {},
-			"deny payments/api-7d9c-* -> monitoring/grafana-* 3000/tcp via monitoring/grafana:http:80 by np:default/monitoring/deny-all#eot=deny both allow/deny conns 1/0/0 sent 3/180 back 0/0 egress profile:kns.payments#0=allow ingress gnp:security/quarantine#2=pass,np:default/monitoring/deny-all#eot=deny pending - staged-np:default/monitoring/allow-api#0=allow",
+			"v1 deny payments/api-7d9c-* -> monitoring/grafana-* 3000/tcp both,allow/deny 1/0/0 3/180 0/0 9vf",
 		},
 		"nothing known": {
 			func(f *Flow) {
 				*f = Flow{Source: Endpoint{Type: TypeNetwork, Name: NetworkPublic}, Destination: Endpoint{Type: TypeNetwork, Name: NetworkPrivate}}
 			},
-			"- internet -> private -/- via - by - - -/- conns 0/0/0 sent 0/0 back 0/0 egress - ingress - pending - -",
+			"v1 - internet -> private -/- - 0/0 0/0 0/0 Lyw",
 		},
 		"host, network set, ICMP": {
 			func(f *Flow) {
 				*f = Flow{Source: Endpoint{Type: TypeHost, Name: "node-1"}, Destination: Endpoint{Type: TypeNetworkSet, Namespace: "payments", Name: "banks"}, Transport: "icmp", Action: ActionAllow, SourceAction: ActionAllow, Reporter: ReporterSource}
 				f.SetICMP(8<<8 | 1)
 			},
-			"allow host:node-1 -> networkset:payments/banks 8.1/icmp via - by - src allow/- conns 0/0/0 sent 0/0 back 0/0 egress - ingress - pending - -",
+			"v1 allow host:node-1 -> networkset:payments/banks 8.1/icmp src 0/0 0/0 0/0 Lyw",
 		},
 		"a global network set and a type nobody knows": {
 			func(f *Flow) {
 				*f = Flow{Source: Endpoint{Type: TypeNetworkSet, Name: "office"}, Destination: Endpoint{Type: "type-9", Name: "a/b"}, Transport: "132", Port: 5}
 			},
-			"- networkset:office -> type-9:-/a/b 5/132 via - by - - -/- conns 0/0/0 sent 0/0 back 0/0 egress - ingress - pending - -",
+			"v1 - networkset:office -> type-9:-/a/b 5/132 - 0/0 0/0 0/0 Lyw",
 		},
 		"blanks cannot forge a field": {
 			func(f *Flow) {
 				*f = Flow{Source: Endpoint{Type: TypeWorkload, Namespace: "a/b:c", Name: "x -> y\n"}, Destination: Endpoint{Type: TypeHost, Name: "100%"}}
 			},
-			"- a%2Fb%3Ac/x%20->%20y%0A -> host:100%25 -/- via - by - - -/- conns 0/0/0 sent 0/0 back 0/0 egress - ingress - pending - -",
+			"v1 - a%2Fb%3Ac/x%20->%20y%0A -> host:100%25 -/- - 0/0 0/0 0/0 Lyw",
 		},
 	}
 	for name, test := range tests {
@@ -71,12 +72,25 @@ func TestLine(t *testing.T) {
 			test.change(&f)
 			line, _ := f.AppendLine(nil)
 			assert.Equal(t, test.want, string(line))
-			back, err := ParseLine(string(line))
-			require.NoError(t, err)
+			back := parsed(t, string(line), &f)
 			f.Start, f.End, f.Source.Labels = 0, 0, nil // not in the line
 			assert.Equal(t, f, back)
 		})
 	}
+}
+
+// parsed is the flow of a line and of the attributes that f has.
+func parsed(t *testing.T, line string, f *Flow) Flow {
+	t.Helper()
+	back, err := ParseLine(line)
+	require.NoError(t, err, "%s", line)
+	lr := plog.NewLogRecord()
+	f.WriteTo(lr, line, 0)
+	require.NoError(t, back.ParseAttributes(func(attribute string) string {
+		value, _ := lr.Attributes().Get(attribute)
+		return value.Str()
+	}))
+	return back
 }
 
 // Every flow comes back from its line, and only equal keys have equal hashes.
@@ -95,6 +109,7 @@ func TestLineRoundTrip(t *testing.T) {
 		}
 		return string(b)
 	}
+	action := func() string { return []string{"", ActionAllow, ActionDeny}[r.IntN(3)] }
 	keys := map[uint64]Flow{}
 	for range 20_000 {
 		f := Flow{
@@ -102,10 +117,10 @@ func TestLineRoundTrip(t *testing.T) {
 			Destination:       Endpoint{Type: types[r.IntN(len(types))], Namespace: pick(), Name: pick()},
 			Transport:         pick(),
 			Port:              r.Int64N(3),
-			Action:            ActionAllow,
-			SourceAction:      ActionAllow,
-			DestinationAction: ActionDeny,
-			Reporter:          ReporterBoth,
+			Action:            action(),
+			SourceAction:      action(),
+			DestinationAction: action(),
+			Reporter:          []string{"", ReporterSource, ReporterDestination, ReporterBoth}[r.IntN(4)],
 			Service:           Service{Namespace: pick(), Name: pick(), PortName: pick(), Port: r.Int64N(3)},
 			Egress:            trace(), Ingress: trace(), EgressPending: trace(), IngressPending: trace(),
 			Late:     r.IntN(2) == 0,
@@ -114,11 +129,9 @@ func TestLineRoundTrip(t *testing.T) {
 		if f.Port == 0 && r.IntN(2) == 0 {
 			f.SetICMP(r.Int64N(1 << 16))
 		}
-		f.Deciding = DecidingHit(f.Egress)
+		f.Deciding = f.decidingHit()
 		line, key := f.AppendLine(nil)
-		back, err := ParseLine(string(line))
-		require.NoError(t, err, "%s", line)
-		require.Equal(t, f, back, "%s", line)
+		require.Equal(t, f, parsed(t, string(line), &f), "%s", line)
 
 		f.Counters, f.Late = Counters{}, false
 		if other, ok := keys[key]; ok {
@@ -147,14 +160,15 @@ func TestParseLineRefuses(t *testing.T) {
 		"nothing":             "",
 		"a torn line":         line[:len(line)/2],
 		"one field more":      line + " x",
-		"another word":        strings.Replace(line, " via ", " per ", 1),
-		"no verdicts":         strings.Replace(line, "allow/deny", "allow", 1),
-		"two counters":        strings.Replace(line, "conns 1/0/0", "conns 1/0", 1),
-		"four counters":       strings.Replace(line, "conns 1/0/0", "conns 1/0/0/0", 1),
-		"a counter in words":  strings.Replace(line, "sent 3/180", "sent three/180", 1),
+		"another version":     strings.Replace(line, "v1 ", "v2 ", 1),
+		"another arrow":       strings.Replace(line, " -> ", " => ", 1),
+		"half the verdicts":   strings.Replace(line, "allow/deny", "allow", 1),
+		"one connection":      strings.Replace(line, " 1/0/0 ", " 1 ", 1),
+		"four connections":    strings.Replace(line, " 1/0/0 ", " 1/0/0/0 ", 1),
+		"three counters":      strings.Replace(line, " 3/180 ", " 3/180/1 ", 1),
+		"a counter in words":  strings.Replace(line, " 3/180 ", " three/180 ", 1),
 		"a port in words":     strings.Replace(line, "3000/tcp", "http/tcp", 1),
 		"no transport":        strings.Replace(line, "3000/tcp", "3000", 1),
-		"half a service":      strings.Replace(line, "monitoring/grafana:http:80", "monitoring/grafana:80", 1),
 		"half an endpoint":    strings.Replace(line, "payments/api-7d9c-*", "payments", 1),
 		"a broken escape":     strings.Replace(line, "payments/", "pay%2/", 1),
 		"an escape cut short": strings.Replace(line, "api-7d9c-*", "api%2", 1),
@@ -164,11 +178,35 @@ func TestParseLineRefuses(t *testing.T) {
 	}
 }
 
+// What differs in the policies or the Service alone is another record: another line, and
+// another key.
+func TestLineTellsApartWhatIsNotInIt(t *testing.T) {
+	f := denied()
+	lines, keys := map[string]bool{}, map[uint64]bool{}
+	for _, change := range []func(){
+		func() {}, func() { f.Egress += ",x" }, func() { f.Ingress += ",x" }, func() { f.EgressPending += ",x" },
+		func() { f.IngressPending += ",x" }, func() { f.Service.Name += "x" }, func() { f.Service = Service{} },
+	} {
+		change()
+		line, key := f.AppendLine(nil)
+		assert.False(t, lines[string(line)], "%s", line)
+		lines[string(line)], keys[key] = true, true
+	}
+	assert.Len(t, keys, len(lines))
+}
+
+func TestParseAttributesRefuses(t *testing.T) {
+	for _, bad := range []string{"grafana", "monitoring/grafana:80", "monitoring/grafana:http:x", "a%2/b:c:1"} {
+		f := denied()
+		require.ErrorContains(t, f.ParseAttributes(func(string) string { return bad }), FlowService, bad)
+	}
+}
+
 func FuzzParseLine(f *testing.F) {
 	flow := denied()
 	line, _ := flow.AppendLine(nil)
 	f.Add(string(line))
-	f.Add("- internet -> private -/- via - by - - -/- conns 0/0/0 sent 0/0 back 0/0 egress - ingress - pending - -")
+	f.Add("v1 - internet -> private -/- - 0/0 0/0 0/0 Lyw")
 	f.Fuzz(func(t *testing.T, s string) {
 		parsed, err := ParseLine(s)
 		if err != nil {

@@ -8,21 +8,36 @@ import (
 )
 
 // attributeCapacity is room for all attributes that a record has when the receiver
-// hands it on, 32 at most on the simulator's cluster, and for the processor's four.
-const attributeCapacity = 36
+// hands it on, 33 at most on the simulator's cluster, and for the processor's four.
+const attributeCapacity = 37
+
+const (
+	// sourceBits is how many bits of a key are its source's.
+	sourceBits = 12
+	// tick is the unit of a record's place in its window, in nanoseconds as a power of
+	// two, 1 ms: Loki stores timestamps as they are, and bits that are always 0 cost
+	// nothing.
+	tick = 20
+	// ticks is how many a source has, as a power of two.
+	ticks = 2
+)
 
 // Timestamp is the record's time: the window's start plus an offset in the window
-// that the flow's key decides. One key has the same offset in every window.
+// that the flow's key decides. One key has the same offset in every window. The records
+// of a source stand together, so that what they share is compressed.
 //
 // Records are spread because Loki compares an entry with all others of its
 // timestamp: 150,000 records on one made a range query run into its 60 s limit;
 // spread, it took 0.16 s.
 func Timestamp(start, end int64, key uint64) time.Time {
-	offset := uint64(0)
-	if end > start {
-		offset = key % uint64((end-start)*int64(time.Second))
+	places := uint64(max(end-start, 0)) * uint64(time.Second) >> (tick + ticks) // for sources
+	if places < 2 {
+		return time.Unix(start, 0)
 	}
-	return time.Unix(start, int64(offset))
+	// The first is the first multiple in the window, hence one less.
+	source := key >> (64 - sourceBits) * (places - 1) >> sourceBits
+	first := uint64(start*int64(time.Second))>>(tick+ticks) + 1
+	return time.Unix(0, int64((first+source)<<(tick+ticks)|(key&(1<<ticks-1))<<tick))
 }
 
 // WriteTo fills lr with the flow. line and key are what AppendLine returned. It
@@ -56,6 +71,10 @@ func (f *Flow) WriteTo(lr plog.LogRecord, line string, key uint64) {
 	putStr(m, DestinationServicePortName, f.Service.PortName)
 	if f.Service.Port != 0 {
 		m.PutInt(DestinationServicePort, f.Service.Port)
+	}
+	if f.Service != (Service{}) {
+		var room [128]byte
+		m.PutStr(FlowService, string(appendService(room[:0], &f.Service)))
 	}
 	if f.SourceAction != f.DestinationAction && f.SourceAction != "" && f.DestinationAction != "" {
 		m.PutStr(FlowSourceAction, f.SourceAction)

@@ -30,7 +30,8 @@ func TestWriteTo(t *testing.T) {
 		DestinationType: "workload", DestinationNamespace: "monitoring", DestinationName: "grafana-*",
 		DestinationServiceNamespace: "monitoring", DestinationServiceName: "grafana",
 		DestinationServicePortName: "http", DestinationServicePort: int64(80),
-		FlowStart: int64(1700000010), FlowEnd: int64(1700000025),
+		FlowService: "monitoring/grafana:http:80",
+		FlowStart:   int64(1700000010), FlowEnd: int64(1700000025),
 		FlowSourcePackets: int64(3), FlowSourceBytes: int64(180),
 		FlowDestinationPackets: int64(0), FlowDestinationBytes: int64(0),
 		FlowConnectionsStarted: int64(1), FlowConnectionsCompleted: int64(0), FlowConnectionsLive: int64(0),
@@ -54,14 +55,38 @@ func TestWriteToLeavesOutWhatIsNotThere(t *testing.T) {
 }
 
 func TestTimestampIsSpreadInTheWindow(t *testing.T) {
+	const start = 1700000010
+	for _, length := range []int64{1, 15, 3600} {
+		seen := map[time.Time]int{}
+		for key := range uint64(4096) {
+			at := Timestamp(start, start+length, key*0x9e3779b97f4a7c15)
+			assert.False(t, at.Before(time.Unix(start, 0)) || !at.Before(time.Unix(start+length, 0)), "%v", at)
+			seen[at]++
+		}
+		assert.Greater(t, len(seen), int(min(length*200, 2000)), "of %d s", length)
+	}
+	assert.Equal(t, time.Unix(15, 0), Timestamp(15, 15, 99), "a window without a length")
+}
+
+// The records of a source are neighbours, and not all on one timestamp.
+func TestTimestampOfASource(t *testing.T) {
+	f := denied()
 	seen := map[time.Time]bool{}
-	for key := range uint64(1000) {
-		at := Timestamp(1700000010, 1700000025, key*0x9e3779b97f4a7c15)
-		assert.False(t, at.Before(time.Unix(1700000010, 0)) || !at.Before(time.Unix(1700000025, 0)), "%v", at)
+	var first, last time.Time
+	for port := range int64(100) {
+		f.Port = port + 1
+		_, key := f.AppendLine(nil)
+		at := Timestamp(f.Start, f.End, key)
+		if first.IsZero() || at.Before(first) {
+			first = at
+		}
+		if at.After(last) {
+			last = at
+		}
 		seen[at] = true
 	}
-	assert.Len(t, seen, 1000)
-	assert.Equal(t, time.Unix(15, 0), Timestamp(15, 15, 99), "a window without a length")
+	assert.Len(t, seen, 4)
+	assert.Less(t, last.Sub(first), 5*time.Millisecond)
 }
 
 func TestPendingAction(t *testing.T) {

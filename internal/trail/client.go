@@ -37,6 +37,16 @@ type Entry struct {
 	Metadata map[string]string // structured metadata, dots of the keys as underscores
 }
 
+// Flow is the flow of a flow record. It fails, wrapping flowlog.ErrNotALine, for an entry
+// that is none.
+func (e *Entry) Flow() (flowlog.Flow, error) {
+	f, err := flowlog.ParseLine(e.Line)
+	if err == nil {
+		err = f.ParseAttributes(func(attribute string) string { return e.Metadata[Label(attribute)] })
+	}
+	return f, err
+}
+
 // Flows is the LogQL selector of the flow records of a cluster, or of all clusters if
 // cluster is "".
 func Flows(cluster string) string {

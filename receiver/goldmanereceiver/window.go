@@ -69,7 +69,7 @@ func (w *window) order() {
 	w.records = make([]record, len(flows))
 	// All lines of a window share one string: they leave together, and 50,000 small
 	// allocations become one.
-	buf := make([]byte, 0, len(flows)*lineSize)
+	buf := make([]byte, 0, (len(flows)+10)*lineSize)
 	ends := make([]int, len(flows))
 	for i, at := range flows {
 		f, r := &w.flows[at], &w.records[i]
@@ -91,8 +91,8 @@ func (w *window) order() {
 	})
 }
 
-// lineSize is the room set aside for a line: the mean on the simulator's cluster is 248.
-const lineSize = 256
+// lineSize is the room set aside for a line: the mean on the simulator's cluster is 97.
+const lineSize = 112
 
 // logs makes plog.Logs of the records from lo to hi.
 func (w *window) logs(lo, hi int) plog.Logs {

@@ -1,8 +1,11 @@
 package goldmanereceiver
 
 import (
+	"cmp"
+	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -83,16 +86,33 @@ func encode(t testing.TB, rows ...*goldmane.FlowResult) answer {
 func lines(w *window) []string {
 	var all []string
 	for _, r := range w.records {
-		all = append(all, r.line)
+		all = append(all, told(w, &r))
 	}
 	slices.Sort(all)
 	return all
 }
 
+// told is the record's line, followed by what its last word stands for.
+func told(w *window, r *record) string {
+	f := &w.flows[r.flow]
+	s := f.Service
+	service := fmt.Sprintf("%s/%s:%s:%d", s.Namespace, s.Name, s.PortName, s.Port)
+	if s == (flowlog.Service{}) {
+		service = "-"
+	}
+	line, late := strings.CutSuffix(r.line, " late")
+	line = line[:strings.LastIndexByte(line, ' ')]
+	if late {
+		line += " late"
+	}
+	return fmt.Sprintf("%s via %s by %s egress %s ingress %s pending %s %s", line, service,
+		cmp.Or(f.Deciding, "-"), cmp.Or(f.Egress, "-"), cmp.Or(f.Ingress, "-"), cmp.Or(f.EgressPending, "-"), cmp.Or(f.IngressPending, "-"))
+}
+
 const (
-	bySource = "allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by profile:kns.frontend#0=allow src allow/- conns 3/2/1 sent 10/1000 back 8/800 egress profile:kns.frontend#0=allow ingress - pending - -"
-	byBoth   = "allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by np:default/payments/allow-web#0=allow both allow/allow conns 3/2/1 sent 10/1000 back 8/800 egress profile:kns.frontend#0=allow ingress np:default/payments/allow-web#0=allow pending - -"
-	byDest   = "allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via - by np:default/payments/allow-web#0=allow dst -/allow conns 3/2/1 sent 10/1000 back 8/800 egress - ingress np:default/payments/allow-web#0=allow pending - -"
+	bySource = "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -"
+	byBoth   = "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both 3/2 10/1000 8/800 via payments/api:http:80 by np:default/payments/allow-web#0=allow egress profile:kns.frontend#0=allow ingress np:default/payments/allow-web#0=allow pending - -"
+	byDest   = "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp dst 3/2 10/1000 8/800 via - by np:default/payments/allow-web#0=allow egress - ingress np:default/payments/allow-web#0=allow pending - -"
 )
 
 func TestMergeReporters(t *testing.T) {
@@ -110,30 +130,30 @@ func TestMergeReporters(t *testing.T) {
 		"both sides":    {[]*goldmane.FlowResult{row(), row(atDestination)}, []string{byBoth}, 1},
 		"the source allows, the destination denies": {
 			[]*goldmane.FlowResult{row(), row(atDestination, denied)},
-			[]string{"deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by " + eot + " both allow/deny conns 3/2/1 sent 10/1000 back 8/800 egress profile:kns.frontend#0=allow ingress " + eot + " pending - -"},
+			[]string{"v1 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both,allow/deny 3/2 10/1000 8/800 via payments/api:http:80 by " + eot + " egress profile:kns.frontend#0=allow ingress " + eot + " pending - -"},
 			1,
 		},
 		"what the source denied does not reach the destination": {
 			[]*goldmane.FlowResult{row(denied), row(atDestination)},
-			[]string{byDest, "deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by " + eot + " src deny/- conns 3/2/1 sent 10/1000 back 8/800 egress " + eot + " ingress - pending - -"},
+			[]string{byDest, "v1 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by " + eot + " egress " + eot + " ingress - pending - -"},
 			0,
 		},
 		"through a Service and past it, one verdict for both": {
 			[]*goldmane.FlowResult{row(), row(direct, fewer), row(atDestination)},
 			[]string{
-				"allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via - by np:default/payments/allow-web#0=allow both allow/allow conns 1/2/0 sent 1/1000 back 8/800 egress profile:kns.frontend#0=allow ingress np:default/payments/allow-web#0=allow pending - -",
+				"v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both 1/2/0 1/1000 8/800 via - by np:default/payments/allow-web#0=allow egress profile:kns.frontend#0=allow ingress np:default/payments/allow-web#0=allow pending - -",
 				byBoth,
 			},
 			1,
 		},
 		"two verdicts at the destination: the heavier is the pair, nothing is lost": {
 			[]*goldmane.FlowResult{row(), row(atDestination, denied, fewer), row(atDestination)},
-			[]string{byBoth, "deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via - by " + eot + " dst -/deny conns 1/2/0 sent 10/1000 back 1/800 egress - ingress " + eot + " pending - -"},
+			[]string{byBoth, "v1 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp dst 1/2/0 10/1000 1/800 via - by " + eot + " egress - ingress " + eot + " pending - -"},
 			1,
 		},
 		"other ports are other edges": {
 			[]*goldmane.FlowResult{row(), row(atDestination, func(f *goldmane.Flow) { f.Key.DestPort = 8081 })},
-			[]string{bySource, "allow frontend/web-5f7d-* -> payments/api-7d9c-* 8081/tcp via - by np:default/payments/allow-web#0=allow dst -/allow conns 3/2/1 sent 10/1000 back 8/800 egress - ingress np:default/payments/allow-web#0=allow pending - -"},
+			[]string{bySource, "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8081/tcp dst 3/2 10/1000 8/800 via - by np:default/payments/allow-web#0=allow egress - ingress np:default/payments/allow-web#0=allow pending - -"},
 			0,
 		},
 	} {
@@ -169,7 +189,7 @@ func TestKeysThatDifferInPolicyOrderAreOne(t *testing.T) {
 	}
 	labels := func(f *goldmane.Flow) { f.SourceLabels = []string{"app=web", "canary=yes"} }
 	w, _ := assemble(t, true, row(trace(0, 1)), row(trace(1, 0), labels))
-	assert.Equal(t, []string{"allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by cnp:default/payments/api#0=allow src allow/- conns 6/4/2 sent 20/2000 back 16/1600 egress gnp:security/quarantine#2=pass,cnp:default/payments/api#0=allow ingress - pending - -"}, lines(w))
+	assert.Equal(t, []string{"v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 6/4 20/2000 16/1600 via payments/api:http:80 by cnp:default/payments/api#0=allow egress gnp:security/quarantine#2=pass,cnp:default/payments/api#0=allow ingress - pending - -"}, lines(w))
 	assert.Equal(t, merged{byPolicyOrder: 1}, w.merged)
 	assert.Equal(t, []flowlog.Label{{Key: "app", Value: "web"}}, w.flows[w.records[0].flow].Source.Labels, "labels are the intersection")
 }
@@ -189,7 +209,7 @@ func TestOddRows(t *testing.T) {
 		"another window":       {row: row(func(f *goldmane.Flow) { f.StartTime += 15 }), discarded: discarded{otherWindow: 1}},
 		"no policies": {
 			row: row(func(f *goldmane.Flow) { f.Key.Policies = nil }), records: 1, odd: oddities{noPolicies: 1},
-			line: "allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by - src allow/- conns 3/2/1 sent 10/1000 back 8/800 egress - ingress - pending - -",
+			line: "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by - egress - ingress - pending - -",
 		},
 		"an empty hit": {
 			row: row(func(f *goldmane.Flow) {
@@ -201,7 +221,7 @@ func TestOddRows(t *testing.T) {
 				f.Key.SourceType, f.Key.Reporter, f.Key.Action = 9, 3, 7
 				f.Key.Policies = &goldmane.PolicyTrace{EnforcedPolicies: []*goldmane.PolicyHit{{Kind: 12, Tier: "t", Name: "p", Action: 8}}}
 			}), records: 1, odd: oddities{unknownEnums: 5},
-			line: "action-7 type-9:frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by kind-12:t/p#0=action-8 reporter-3 action-7/- conns 3/2/1 sent 10/1000 back 8/800 egress kind-12:t/p#0=action-8 ingress - pending - -",
+			line: "v1 action-7 type-9:frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp reporter-3,action-7/- 3/2 10/1000 8/800 via payments/api:http:80 by kind-12:t/p#0=action-8 egress kind-12:t/p#0=action-8 ingress - pending - -",
 		},
 		"a label without a value": {
 			row: row(func(f *goldmane.Flow) { f.SourceLabels = []string{"odd", ""} }), records: 1, odd: oddities{labels: 1}, line: bySource,
@@ -213,29 +233,29 @@ func TestOddRows(t *testing.T) {
 				k.DestServiceName, k.DestServiceNamespace, k.DestServicePortName, k.DestServicePort = "-", "", "-", 0
 				k.Policies = &goldmane.PolicyTrace{}
 			}), records: 1,
-			line: "allow internet -> payments/api-7d9c-* 8080/tcp via - by - src allow/- conns 3/2/1 sent 10/1000 back 8/800 egress - ingress - pending - -",
+			line: "v1 allow internet -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via - by - egress - ingress - pending - -",
 		},
 		"an end of tier without a trigger": {
 			row: row(func(f *goldmane.Flow) {
 				f.Key.Policies = &goldmane.PolicyTrace{EnforcedPolicies: []*goldmane.PolicyHit{{Kind: goldmane.PolicyKind_EndOfTier, Tier: "default", Action: goldmane.Action_Allow}}}
 			}), records: 1,
-			line: "allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by tier:default/-#eot=allow src allow/- conns 3/2/1 sent 10/1000 back 8/800 egress tier:default/-#eot=allow ingress - pending - -",
+			line: "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by tier:default/-#eot=allow egress tier:default/-#eot=allow ingress - pending - -",
 		},
 		"a NetworkSet, whose name holds its namespace": {
 			row: row(func(f *goldmane.Flow) {
 				f.Key.DestType, f.Key.DestNamespace, f.Key.DestName = goldmane.EndpointType_NetworkSet, "payments", "payments/banks"
 			}), records: 1,
-			line: "allow frontend/web-5f7d-* -> networkset:payments/banks 8080/tcp via payments/api:http:80 by profile:kns.frontend#0=allow src allow/- conns 3/2/1 sent 10/1000 back 8/800 egress profile:kns.frontend#0=allow ingress - pending - -",
+			line: "v1 allow frontend/web-5f7d-* -> networkset:payments/banks 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -",
 		},
 		"ICMP packs type and code": {
 			row: row(func(f *goldmane.Flow) { f.Key.Proto, f.Key.DestPort = "icmp", 3<<8|1 }), records: 1,
-			line: "allow frontend/web-5f7d-* -> payments/api-7d9c-* 3.1/icmp via payments/api:http:80 by profile:kns.frontend#0=allow src allow/- conns 3/2/1 sent 10/1000 back 8/800 egress profile:kns.frontend#0=allow ingress - pending - -",
+			line: "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 3.1/icmp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -",
 		},
 		"a staged policy": {
 			row: row(func(f *goldmane.Flow) {
 				f.Key.Policies.PendingPolicies = []*goldmane.PolicyHit{{Kind: goldmane.PolicyKind_StagedNetworkPolicy, Tier: "default", Namespace: "frontend", Name: "lockdown", Action: goldmane.Action_Deny, RuleIndex: 1}}
 			}), records: 1,
-			line: "allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp via payments/api:http:80 by profile:kns.frontend#0=allow src allow/- conns 3/2/1 sent 10/1000 back 8/800 egress profile:kns.frontend#0=allow ingress - pending staged-cnp:default/frontend/lockdown#1=deny -",
+			line: "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending staged-cnp:default/frontend/lockdown#1=deny -",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -244,7 +264,7 @@ func TestOddRows(t *testing.T) {
 			assert.Equal(t, test.discarded, c.discarded)
 			assert.Equal(t, test.odd, c.odd)
 			if test.records > 0 {
-				assert.Equal(t, test.line, w.records[0].line)
+				assert.Equal(t, test.line, told(w, &w.records[0]))
 			}
 		})
 	}
