@@ -25,6 +25,7 @@ BUILD := build
 COLLECTOR := $(BUILD)/otelcol-goldtrail/otelcol-goldtrail
 SIMULATOR := $(BUILD)/goldmane-sim
 DEMO      := $(BUILD)/demo
+BENCH     := $(BUILD)/bench
 # The one place that says which Loki: the module that pins it.
 LOKI      := $(BIN)/loki-$(shell sed -n 's|.*github.com/grafana/loki/v3 v\([^ ]*\).*|\1|p' test/loki/go.mod 2>/dev/null)
 # And which kube-apiserver and etcd.
@@ -75,6 +76,10 @@ conformance: ## what Goldmane does, against the simulator, and against a real on
 .PHONY: bench
 bench: ## flows per second and allocations, each beside its floor
 	go test -run '^$$' -bench . -benchmem -cpu 1 ./internal/flowlog/... ./receiver/... ./processor/... ./connector/...
+
+.PHONY: bench-loki
+bench-loki: $(COLLECTOR) $(SIMULATOR) $(BENCH) $(LOKI) ## what the trail's layout costs in Loki, beside two others: bytes, CPU, query times; some minutes
+	@exec $(BENCH) $(BENCHFLAGS)
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/buf modules ## golangci-lint, format of the proto, tidy modules
@@ -172,6 +177,11 @@ $(SIMULATOR): $(call sources,cmd/goldmane-sim internal)
 $(DEMO): $(call sources,test/demo test/stack internal) test/stack/loki.yaml
 	@echo "building demo"
 	@go build -trimpath -o $@ ./test/demo
+	@touch $@
+
+$(BENCH): $(call sources,test/bench test/stack internal) test/stack/loki.yaml
+	@echo "building bench"
+	@go build -trimpath -o $@ ./test/bench
 	@touch $@
 
 # The tools are pinned in internal/tools and built anew when its go.sum has changed, by

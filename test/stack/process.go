@@ -79,6 +79,16 @@ func (p *Process) ExitError(ctx context.Context) error {
 	return nil
 }
 
+// CPU is the time that the process has taken, user and system; 0 until it is gone.
+func (p *Process) CPU() time.Duration {
+	select {
+	case <-p.done:
+		return p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime()
+	default:
+		return 0
+	}
+}
+
 // Log returns all that the process has written so far.
 func (p *Process) Log() (string, error) {
 	b, err := os.ReadFile(p.LogPath)
