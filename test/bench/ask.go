@@ -26,6 +26,7 @@ const maxLines = 5000
 // ask returns a number that tells answers apart: the sum of the values of a metric
 // query, or how many lines there are.
 func (a *asker) ask(ctx context.Context, question string) (int, error) {
+	question = a.fill(question)
 	path, values := "query", url.Values{"query": {question}, "time": {nanos(a.to)}}
 	if strings.HasPrefix(question, "{") {
 		path = "query_range"
@@ -73,7 +74,7 @@ func count(body []byte) (int, error) {
 		}
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
-		return 0, fmt.Errorf("Loki's answer: %w", err)
+		return 0, fmt.Errorf("the answer of Loki: %w", err)
 	}
 	n := 0
 	for _, r := range answer.Data.Result {
@@ -83,7 +84,7 @@ func count(body []byte) (int, error) {
 		}
 		value, err := strconv.ParseFloat(fmt.Sprint(r.Value[1]), 64)
 		if err != nil {
-			return 0, fmt.Errorf("Loki's answer: %w", err)
+			return 0, fmt.Errorf("the answer of Loki: %w", err)
 		}
 		n += int(value)
 	}

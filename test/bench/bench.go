@@ -56,13 +56,17 @@ type bench struct {
 
 // result is one row of the table.
 type result struct {
-	layout, encoding string
-	records          int
-	stored           int64 // bytes
-	loki, collector  time.Duration
-	questions        [questionCount]time.Duration
-	answers          [questionCount]int // how many series or lines
+	layout          *layout
+	encoding        string
+	asker           asker
+	records         int
+	stored          int64 // bytes
+	loki, collector time.Duration
+	questions       [questionCount]time.Duration
+	answers         [questionCount]int // what tells them apart: see asker
 }
+
+func (r *result) String() string { return r.layout.name + ", " + r.encoding }
 
 func (b *bench) run(ctx context.Context) error {
 	started := time.Now()
@@ -77,17 +81,24 @@ func (b *bench) run(ctx context.Context) error {
 	if err := b.describe(ctx); err != nil {
 		return err
 	}
-	var results []result
+	var results []*result
 	for _, encoding := range encodings {
 		for i := range layouts {
-			if !strings.Contains(layouts[i].name, b.only) || layouts[i].variant && encoding != encodings[0] {
+			l := &layouts[i]
+			if !strings.Contains(l.name, b.only) || l.variant && encoding != encodings[0] {
 				continue
 			}
-			r, err := b.measure(ctx, &layouts[i], encoding)
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", layouts[i].name, encoding, err)
+			r := &result{layout: l, encoding: encoding}
+			if err := b.load(ctx, r); err != nil {
+				return fmt.Errorf("%s: %w", r, err)
 			}
-			results = append(results, *r)
+			results = append(results, r)
+		}
+	}
+	for i := range questionNames {
+		progress("asking for %s", questionNames[i])
+		if err := b.ask(ctx, i, results); err != nil {
+			return err
 		}
 	}
 	progress("done in %s", time.Since(started).Round(time.Second))
@@ -114,58 +125,50 @@ func (b *bench) describe(ctx context.Context) error {
 	return g.Close()
 }
 
-func (b *bench) measure(ctx context.Context, l *layout, encoding string) (*result, error) {
-	r := &result{layout: l.name, encoding: encoding}
-	dir := filepath.Join(b.dir, strings.ReplaceAll(l.name+" "+encoding, " ", "-"))
-	o := stack.LokiOptions{Dir: dir, Args: append(slices.Clone(lokiArgs), "-ingester.chunk-encoding="+encoding), Limits: l.limits}
-
-	progress("%s, %s: loading", l.name, encoding)
+// load fills a Loki with what Goldmane has, measures what that took, and starts the Loki
+// anew, so that nothing is answered from an ingester's memory.
+func (b *bench) load(ctx context.Context, r *result) error {
+	progress("%s: loading", r)
+	dir, err := os.MkdirTemp(b.dir, "loki-")
+	if err != nil {
+		return err
+	}
+	o := stack.LokiOptions{Dir: dir, Args: append(slices.Clone(lokiArgs), "-ingester.chunk-encoding="+r.encoding), Limits: r.layout.limits}
 	url, loki, err := b.stack.OwnLoki(ctx, o)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c, err := b.stack.Collector(ctx, stack.CollectorOptions{
-		Config: b.config, Set: l.set,
+		Config: b.config, Set: r.layout.set,
 		Env: map[string]string{"GOLDMANE_ENDPOINT": b.goldmane, "LOKI_URL": url, "K8S_CLUSTER_NAME": "bench"},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := b.awaitLast(ctx, url, c); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.Stop(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := loki.Stop(); err != nil { // it writes its chunks
-		return nil, err
+		return err
 	}
 	r.collector, r.loki = c.CPU(), loki.CPU()
 	if r.stored, err = chunkBytes(filepath.Join(dir, "chunks")); err != nil {
-		return nil, err
+		return err
 	}
-	// Started anew, so that nothing is answered from an ingester's memory.
-	if url, loki, err = b.stack.OwnLoki(ctx, o); err != nil {
-		return nil, err
+	if url, _, err = b.stack.OwnLoki(ctx, o); err != nil {
+		return err
 	}
+	r.asker = asker{url: url, from: b.from, to: b.to}
 	all := asker{url: url, to: b.to.Add(time.Hour)} // what was stored in the meantime as well
 	if r.records, err = all.ask(ctx, "sum(count_over_time("+trail.Flows("bench")+"[3h]))"); err != nil {
-		return nil, err
+		return err
 	}
-	progress("%s, %s: %d records, %.1f B each; asking", l.name, encoding, r.records, float64(r.stored)/float64(r.records))
-	part := asker{url: url, from: b.from, to: b.to}
-	counted, err := part.ask(ctx, "sum(count_over_time("+part.fill("SEL [RANGE]")+"))")
-	if err != nil {
-		return nil, err
-	}
-	progress("the %d flows of the %d windows are %d records, %.2f each", b.flows, asked, counted, float64(counted)/float64(b.flows))
-	if err := b.ask(ctx, url, l, r); err != nil {
-		return nil, err
-	}
-	if err := loki.Stop(); err != nil {
-		return nil, err
-	}
-	return r, os.RemoveAll(dir)
+	inRange, err := r.asker.ask(ctx, "sum(count_over_time(SEL [RANGE]))")
+	progress("%s: %d records, %.1f B each; the %d flows of the %d windows are %d", r, r.records, float64(r.stored)/float64(r.records), b.flows, asked, inRange)
+	return err
 }
 
 // awaitLast waits until the last window that is asked about has arrived, which its
@@ -218,35 +221,36 @@ func chunkBytes(dir string) (int64, error) {
 	return total, nil
 }
 
-// ask asks each question, first once to open what Loki opens once, then runs times.
-func (b *bench) ask(ctx context.Context, url string, l *layout, r *result) error {
-	q := asker{url: url, from: b.from, to: b.to}
-	for i, question := range l.questions {
-		question = q.fill(question)
-		var err error
-		if r.answers[i], err = q.ask(ctx, question); err != nil {
-			return err
-		}
-		var times []time.Duration
-		for range b.runs {
+// ask asks all Lokis one question, first once to open what Loki opens once, then runs
+// times. They take turns, so that what else the machine does is spread over all.
+func (b *bench) ask(ctx context.Context, question int, results []*result) error {
+	times := make([][]time.Duration, len(results))
+	for n := range b.runs + 1 {
+		for i, r := range results {
 			begin := time.Now()
-			if _, err := q.ask(ctx, question); err != nil {
-				return err
+			answer, err := r.asker.ask(ctx, r.layout.questions[question])
+			if err != nil {
+				return fmt.Errorf("%s: %w", r, err)
 			}
-			times = append(times, time.Since(begin))
+			if n > 0 {
+				times[i] = append(times[i], time.Since(begin))
+			}
+			r.answers[question] = answer
 		}
-		slices.Sort(times)
-		r.questions[i] = times[len(times)/2]
+	}
+	for i, r := range results {
+		slices.Sort(times[i])
+		r.questions[question] = times[i][len(times[i])/2]
 	}
 	return nil
 }
 
 // sameAnswers fails if two layouts answer a question differently.
-func sameAnswers(results []result) error {
+func sameAnswers(results []*result) error {
 	for _, r := range results {
 		if r.answers != results[0].answers {
-			return fmt.Errorf("%s, %s: the questions are answered with %v series and lines, and %v by %s, %s: one of them asks for something else",
-				r.layout, r.encoding, r.answers, results[0].answers, results[0].layout, results[0].encoding)
+			return fmt.Errorf("%s: the answers are %v, and %v for %s: one of them asks for something else",
+				r, r.answers, results[0].answers, results[0])
 		}
 	}
 	return nil

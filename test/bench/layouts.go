@@ -36,7 +36,7 @@ var layouts = []layout{
 	},
 	{
 		// What the pipeline makes without a transform.
-		name: "everything as attributes",
+		name: reference,
 		set:  []string{"service.pipelines.logs.processors=[svcid, resource]"},
 		questions: [questionCount]string{
 			`topk(10, sum by (source_service_identity, destination_service_identity) (count_over_time(SEL [RANGE])))`,

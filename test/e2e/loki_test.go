@@ -45,7 +45,7 @@ func TestLokiSettings(t *testing.T) {
 			dir := t.TempDir()
 			path := filepath.Join(dir, "loki.yaml")
 			require.NoError(t, os.WriteFile(path, text, 0o600))
-			loki := exec.CommandContext(t.Context(), os.Getenv("LOKI_BIN"), "-config.file="+path, "-config.expand-env=true", "-verify-config") //nolint:gosec // the Makefile names the program
+			loki := exec.CommandContext(t.Context(), os.Getenv("LOKI_BIN"), "-config.file="+path, "-config.expand-env=true", "-verify-config")
 			loki.Env = append(os.Environ(), "LOKI_DIR="+dir, "LOKI_HTTP_PORT=1", "LOKI_GRPC_PORT=2")
 			said, err := loki.CombinedOutput()
 			require.NoError(t, err, "%s", said)
