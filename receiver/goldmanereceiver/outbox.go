@@ -25,7 +25,7 @@ type outbox struct {
 	Start int64
 	// Live: the answer is what the live lane brought of the window.
 	Live bool
-	// Answer is Goldmane's answer, compressed: 86 to 93 bytes a flow, at 1 to 2 µs each
+	// Answer is Goldmane's answer, compressed: 86 to 93 bytes a flow, at 1 µs each
 	// (BenchmarkOutbox). Nil where no record came of it.
 	Answer []byte
 	// Known is what is to be said of the window, if anything.
