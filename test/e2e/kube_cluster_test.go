@@ -98,7 +98,7 @@ func (k *kubeCluster) collectorOptions(goldmane string, sink *workloadSink, set 
 		Set: slices.Concat(fastWindows, []string{
 			"processors.svcid.kubernetes.auth_type=kubeConfig",
 			"processors.svcid.kubernetes.namespace_selector=" + multiService + "=true",
-			"service.pipelines.logs.processors=[svcid, resource]",
+			"service.pipelines.logs/loki.processors=[]",
 		}, set),
 		Env: map[string]string{"GOLDMANE_ENDPOINT": goldmane, "LOKI_URL": sink.url, "KUBECONFIG": k.kubeconfig},
 	}

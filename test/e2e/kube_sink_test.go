@@ -59,7 +59,7 @@ func (s *workloadSink) take(logs plog.Logs) {
 			for _, lr := range sl.LogRecords().All() {
 				w := s.windowLocked(lr.Timestamp().AsTime().Unix())
 				if stream.Str() != flowlog.StreamFlows {
-					w.whole = true
+					w.whole = w.whole || stream.Str() == flowlog.StreamCoverage
 					continue
 				}
 				w.records++
