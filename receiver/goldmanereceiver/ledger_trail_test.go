@@ -93,7 +93,9 @@ func (l *trail) read(r *received) {
 			if reporter != flowlog.ReporterDestination || r.reporter != flowlog.ReporterBoth { // the numbers are the source's
 				l.packets[of] += r.packets
 			}
-			l.late[of] = l.late[of] || strings.HasSuffix(r.body, " late")
+			if strings.HasSuffix(r.body, " late") {
+				l.late[of] = true
+			}
 		}
 	case flowlog.EventCoverage:
 		if !r.final {
