@@ -25,7 +25,9 @@ BUILD := build
 COLLECTOR := $(BUILD)/otelcol-goldtrail/otelcol-goldtrail
 SIMULATOR := $(BUILD)/goldmane-sim
 DEMO      := $(BUILD)/demo
+GOLDTRAIL := $(BUILD)/goldtrail
 BENCH     := $(BUILD)/bench
+BENCHTRAIL := $(BUILD)/benchtrail
 # The one place that says which Loki: the module that pins it.
 LOKI      := $(BIN)/loki-$(shell sed -n 's|.*github.com/grafana/loki/v3 v\([^ ]*\).*|\1|p' test/loki/go.mod 2>/dev/null)
 # And which kube-apiserver and etcd.
@@ -36,13 +38,14 @@ ETCD           := $(BIN)/etcd-$(shell sed -n 's|.*go.etcd.io/etcd/server/v3 v\([
 export COLLECTOR_BIN    := $(ROOT)/$(COLLECTOR)
 export GOLDMANE_SIM_BIN := $(ROOT)/$(SIMULATOR)
 export LOKI_BIN         := $(ROOT)/$(LOKI)
+export GOLDTRAIL_BIN    := $(ROOT)/$(GOLDTRAIL)
 export KUBE_APISERVER_BIN := $(ROOT)/$(KUBE_APISERVER)
 export ETCD_BIN         := $(ROOT)/$(ETCD)
 
 ##@ Run it
 
 .PHONY: demo
-demo: $(DEMO) $(COLLECTOR) $(if $(GOLDMANE),,$(SIMULATOR)) $(if $(LOKI_URL),,$(LOKI)) ## who talks to whom, from a simulated cluster; ONCE=1 ends after the table; LOKI_URL=; GOLDMANE=host:port [GOLDMANE_CERT= GOLDMANE_KEY= GOLDMANE_CA=] reads a real one
+demo: $(DEMO) $(GOLDTRAIL) $(COLLECTOR) $(if $(GOLDMANE),,$(SIMULATOR)) $(if $(LOKI_URL),,$(LOKI)) ## who talks to whom, from a simulated cluster; ONCE=1 ends after the table; LOKI_URL=; GOLDMANE=host:port [GOLDMANE_CERT= GOLDMANE_KEY= GOLDMANE_CA=] reads a real one
 	@exec $(DEMO) $(if $(ONCE),--once) $(if $(GOLDMANE),--goldmane '$(GOLDMANE)' --cert '$(GOLDMANE_CERT)' --key '$(GOLDMANE_KEY)' --ca '$(GOLDMANE_CA)')
 
 ##@ Test it
@@ -66,7 +69,7 @@ ledger: ## everything goes wrong, and the trail still adds up; with GOLDMANE_BIN
 
 # Those that may run at the same time mostly wait.
 .PHONY: e2e
-e2e: $(COLLECTOR) $(SIMULATOR) $(DEMO) $(if $(LOKI_URL),,$(LOKI)) $(KUBE_APISERVER) $(ETCD) ## the whole pipeline, with the built Collector, a real Loki and a real Kubernetes API; TESTFLAGS='-v -run TestPipeline'
+e2e: $(COLLECTOR) $(SIMULATOR) $(DEMO) $(GOLDTRAIL) $(if $(LOKI_URL),,$(LOKI)) $(KUBE_APISERVER) $(ETCD) ## the whole pipeline, with the built Collector, a real Loki and a real Kubernetes API; TESTFLAGS='-v -run TestPipeline'
 	DEMO_BIN=$(ROOT)/$(DEMO) go test -tags e2e -count=1 -parallel 3 -timeout 20m $(TESTFLAGS) ./test/e2e/...
 
 .PHONY: conformance
@@ -76,6 +79,10 @@ conformance: ## what Goldmane does, against the simulator, and against a real on
 .PHONY: bench
 bench: ## flows per second and allocations, each beside its floor
 	go test -run '^$$' -bench . -benchmem -cpu 1 ./internal/flowlog/... ./receiver/... ./processor/... ./connector/...
+
+.PHONY: bench-trail
+bench-trail: $(BENCHTRAIL) $(GOLDTRAIL) $(LOKI) ## how fast the command answers from 90 days of rollups and a day of flow records; ten minutes
+	@$(BENCHTRAIL)
 
 .PHONY: bench-loki
 bench-loki: $(COLLECTOR) $(SIMULATOR) $(BENCH) $(LOKI) ## what the trail's layout costs in Loki, beside two others: bytes, CPU, query times; some minutes
@@ -132,6 +139,9 @@ tidy: ## go mod tidy
 .PHONY: collector
 collector: $(COLLECTOR) ## the distribution, build/otelcol-goldtrail/otelcol-goldtrail
 
+.PHONY: goldtrail
+goldtrail: $(GOLDTRAIL) ## the command that answers from the trail, build/goldtrail
+
 .PHONY: goldmane-sim
 goldmane-sim: $(SIMULATOR) ## the simulator, build/goldmane-sim
 
@@ -174,9 +184,19 @@ $(SIMULATOR): $(call sources,cmd/goldmane-sim internal)
 	@go build -trimpath -o $@ ./cmd/goldmane-sim
 	@touch $@
 
+$(GOLDTRAIL): $(call sources,cmd/goldtrail internal/trail internal/flowlog)
+	@echo "building goldtrail"
+	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $@ ./cmd/goldtrail
+	@touch $@
+
 $(DEMO): $(call sources,test/demo test/stack internal) test/stack/loki.yaml
 	@echo "building demo"
 	@go build -trimpath -o $@ ./test/demo
+	@touch $@
+
+$(BENCHTRAIL): $(call sources,test/benchtrail test/stack internal) test/stack/loki.yaml
+	@echo "building benchtrail"
+	@go build -trimpath -o $@ ./test/benchtrail
 	@touch $@
 
 $(BENCH): $(call sources,test/bench test/stack internal) test/stack/loki.yaml

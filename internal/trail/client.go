@@ -2,63 +2,47 @@ package trail
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/goldtrail/goldtrail/internal/flowlog"
+	"github.com/cenkalti/backoff/v5"
 )
 
-// defaultPageSize is Loki's default of max_entries_limit_per_query.
-const defaultPageSize = 5000
+const (
+	// defaultPageSize is Loki's default of max_entries_limit_per_query.
+	defaultPageSize = 5000
+	// defaultParallel is how many questions Loki is asked at a time.
+	defaultParallel = 4
+	// patience is how long a question that Loki cannot take just now is asked again.
+	patience = time.Minute
+)
 
-// Client reads from one Loki. It is safe for concurrent use.
+// Client asks one Loki. It is safe for concurrent use; its fields must not change then.
 type Client struct {
 	// URL is Loki's base: http://127.0.0.1:3100
 	URL string
 	// HTTP is http.DefaultClient if nil. The context of a call bounds its time.
 	HTTP *http.Client
-	// PageSize is the number of entries per query, Loki's default limit of 5000 if 0.
+	// Header is sent with every question: credentials, X-Scope-OrgID.
+	Header http.Header
+	// PageSize is the number of entries per question, Loki's default limit of 5000 if 0. It
+	// is made smaller where Loki allows less.
 	PageSize int
+	// Parallel is how many questions are asked at a time, 4 if 0.
+	Parallel int
+	// Patience is how long a question that Loki cannot take just now (429, 5xx, no
+	// connection) is asked again, a minute if 0, not at all if negative.
+	Patience time.Duration
+	// Asked, if not nil, is told every question before it is asked: a path and its
+	// parameters. It is called by many goroutines.
+	Asked func(path string, parameters url.Values)
 }
-
-// Entry is one entry of a Loki stream.
-type Entry struct {
-	Time     time.Time
-	Stream   map[string]string // index labels
-	Line     string
-	Metadata map[string]string // structured metadata, dots of the keys as underscores
-}
-
-// Flow is the flow of a flow record. It fails, wrapping flowlog.ErrNotALine, for an entry
-// that is none.
-func (e *Entry) Flow() (flowlog.Flow, error) {
-	f, err := flowlog.ParseLine(e.Line)
-	if err == nil {
-		err = f.ParseAttributes(func(attribute string) string { return e.Metadata[Label(attribute)] })
-	}
-	return f, err
-}
-
-// Flows is the LogQL selector of the flow records of a cluster, or of all clusters if
-// cluster is "".
-func Flows(cluster string) string {
-	selector := "{" + Label(flowlog.ServiceName) + "=" + strconv.Quote(flowlog.StreamFlows)
-	if cluster != "" {
-		selector += ", " + Label(flowlog.ClusterName) + "=" + strconv.Quote(cluster)
-	}
-	return selector + "}"
-}
-
-// Label is the name that Loki gives to an OpenTelemetry attribute.
-func Label(attribute string) string { return strings.ReplaceAll(attribute, ".", "_") }
 
 // StatusError is returned, wrapped, when Loki answers with another status than 200.
 type StatusError struct {
@@ -70,19 +54,49 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("Loki answers %d %s: %s", e.Status, http.StatusText(e.Status), e.Body)
 }
 
-// queryRange returns the first limit entries in [from, to), sorted by time.
-func (c *Client) queryRange(ctx context.Context, selector string, from, to time.Time, limit int) ([]Entry, error) {
-	query := url.Values{
-		"query":     {selector},
-		"start":     {strconv.FormatInt(from.UnixNano(), 10)},
-		"end":       {strconv.FormatInt(to.UnixNano(), 10)},
-		"limit":     {strconv.Itoa(limit)},
-		"direction": {"forward"},
+// UnreachableError is returned, wrapped, when there is no answer at all.
+type UnreachableError struct {
+	URL string
+	Err error
+}
+
+func (e *UnreachableError) Error() string { return fmt.Sprintf("no answer from Loki: %v", e.Err) }
+
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// get asks, again and again while Loki cannot take it, and gives the answer's body to
+// decode, which must be content to be called again.
+func (c *Client) get(ctx context.Context, path string, parameters url.Values, decode func(io.Reader) error) error {
+	if c.Asked != nil {
+		c.Asked(path, parameters)
 	}
-	address := strings.TrimSuffix(c.URL, "/") + "/loki/api/v1/query_range?" + query.Encode()
+	wait := c.Patience
+	if wait == 0 {
+		wait = patience
+	}
+	waiting := backoff.NewExponentialBackOff()
+	waiting.InitialInterval = 200 * time.Millisecond
+	options := []backoff.RetryOption{backoff.WithBackOff(waiting), backoff.WithMaxElapsedTime(wait)}
+	if wait < 0 {
+		options = append(options, backoff.WithMaxTries(1))
+	}
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, c.try(ctx, path, parameters, decode) }, options...)
+	var permanent *backoff.PermanentError
+	if errors.As(err, &permanent) {
+		err = permanent.Unwrap()
+	}
+	return err
+}
+
+// try asks once. What is not worth another try is a backoff.PermanentError.
+func (c *Client) try(ctx context.Context, path string, parameters url.Values, decode func(io.Reader) error) error {
+	address := strings.TrimSuffix(c.URL, "/") + path + "?" + parameters.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
-		return nil, fmt.Errorf("query Loki: %w", err)
+		return backoff.Permanent(fmt.Errorf("question to Loki: %w", err))
+	}
+	for name, values := range c.Header {
+		req.Header[name] = values
 	}
 	// Without it Loki mixes index labels and structured metadata.
 	req.Header.Set("X-Loki-Response-Encoding-Flags", "categorize-labels")
@@ -93,82 +107,66 @@ func (c *Client) queryRange(ctx context.Context, selector string, from, to time.
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("query Loki: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		body, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
-		if err != nil {
-			return nil, fmt.Errorf("query Loki: status %d: %w", resp.StatusCode, err)
+		if ctx.Err() != nil {
+			return backoff.Permanent(ctx.Err())
 		}
-		return nil, fmt.Errorf("query %s: %w", selector, &StatusError{resp.StatusCode, strings.TrimSpace(string(body))})
+		// A Loki that is not there now will not be in a minute: a person is waiting.
+		return backoff.Permanent(&UnreachableError{c.URL, err})
 	}
-	entries, err := decode(resp.Body)
+	defer func() { _ = resp.Body.Close() }() // it was only read
+	if resp.StatusCode == http.StatusOK {
+		if err := decode(resp.Body); err != nil {
+			return backoff.Permanent(fmt.Errorf("the answer of Loki: %w", err))
+		}
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
 	if err != nil {
-		return nil, fmt.Errorf("query %s: Loki's answer: %w", selector, err)
+		return fmt.Errorf("status %d: %w", resp.StatusCode, err)
 	}
-	return entries, nil
+	refused := &StatusError{resp.StatusCode, strings.TrimSpace(string(body))}
+	switch {
+	case resp.StatusCode == http.StatusTooManyRequests:
+		if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
+			return errors.Join(refused, backoff.RetryAfter(seconds))
+		}
+		return refused
+	case resp.StatusCode < 500, tooMuch(refused) != enough:
+		return backoff.Permanent(refused)
+	}
+	return refused
 }
 
-// answer is Loki's answer to query_range.
-type answer struct {
-	Data struct {
-		ResultType    string   `json:"resultType"`
-		EncodingFlags []string `json:"encodingFlags"`
-		Result        []struct {
-			Stream map[string]string `json:"stream"`
-			Values []value           `json:"values"`
-		} `json:"result"`
-	} `json:"data"`
-}
+// excess is why Loki refuses a question that it would answer if it were smaller.
+type excess int
 
-// value is [time, line, {"structuredMetadata": {...}}].
-type value struct {
-	Time     time.Time
-	Line     string
-	Metadata map[string]string
-}
+const (
+	enough      excess = iota
+	tooManyRows        // the page size is over Loki's limit
+	tooLong            // the time range, or what is in it, is
+)
 
-func (v *value) UnmarshalJSON(b []byte) error {
-	var nanos string
-	var labels struct {
-		StructuredMetadata map[string]string `json:"structuredMetadata"`
-	}
-	parts := []any{&nanos, &v.Line, &labels}
-	if err := json.Unmarshal(b, &parts); err != nil {
-		return err
-	}
-	n, err := strconv.ParseInt(nanos, 10, 64)
-	if err != nil {
-		return fmt.Errorf("time of an entry: %w", err)
-	}
-	v.Time, v.Metadata = time.Unix(0, n), labels.StructuredMetadata
-	return nil
-}
-
-// shardLabel is what Loki adds to a stream that it has split because of its rate. It
-// says nothing about the record, and a repeat may stand in another shard.
-const shardLabel = "__stream_shard__"
-
-// decode returns the entries of all streams in an answer, sorted by time.
-func decode(r io.Reader) ([]Entry, error) {
-	var a answer
-	if err := json.NewDecoder(r).Decode(&a); err != nil {
-		return nil, err
-	}
-	if a.Data.ResultType != "streams" {
-		return nil, fmt.Errorf("result type %q instead of streams", a.Data.ResultType)
-	}
-	if len(a.Data.Result) > 0 && !slices.Contains(a.Data.EncodingFlags, "categorize-labels") {
-		return nil, errors.New("it does not tell structured metadata from labels: Loki 3.0 or newer is needed, and what stands before it must pass the header X-Loki-Response-Encoding-Flags on")
-	}
-	var entries []Entry
-	for _, stream := range a.Data.Result {
-		delete(stream.Stream, shardLabel)
-		for _, v := range stream.Values {
-			entries = append(entries, Entry{Time: v.Time, Stream: stream.Stream, Line: v.Line, Metadata: v.Metadata})
+// tooMuch tells from Loki's words what is too much for it.
+func tooMuch(e *StatusError) excess {
+	for _, words := range [...]struct {
+		part string
+		excess
+	}{
+		{"max entries limit", tooManyRows},
+		{"larger than max", tooManyRows}, // a gRPC message inside Loki
+		{"the query time range exceeds the limit", tooLong},
+		{"the query would read too many bytes", tooLong},
+		{"the query hit the max number of chunks limit", tooLong},
+		{"context deadline exceeded", tooLong},
+		{"request timed out", tooLong},
+		{"query timed out", tooLong},
+	} {
+		if strings.Contains(e.Body, words.part) {
+			return words.excess
 		}
 	}
-	slices.SortStableFunc(entries, func(a, b Entry) int { return a.Time.Compare(b.Time) })
-	return entries, nil
+	if e.Status == http.StatusGatewayTimeout {
+		return tooLong
+	}
+	return enough
 }

@@ -1,5 +1,14 @@
-// Package trail reads flow records back from Loki.
+// Package trail answers questions from the trail.
 //
-// A Client reads entries of a time range, whole and in order; Edges sums them up into
-// who talks to whom. What an entry says is defined by internal/flowlog.
+// A Source gives entries: a Loki (Client) or a file (File). A Trail asks it and answers:
+// Edges, Peers, Flows, Diff, Coverage, Follow. What an entry says is defined by
+// internal/flowlog.
+//
+// Whole days and hours are read from rollups, where the final ones are there and know of
+// as many complete windows as the coverage records do; the rest is summed up from flow
+// records, in which every record counts once and every edge once a window
+// (flowlog.Tally). Both ways give the same sums. Every answer carries its Coverage.
+//
+// Loki's limits do not show: a Client asks for entries, never for series, in ranges that
+// are as small as they must be, some at a time, and asks again while Loki is busy.
 package trail

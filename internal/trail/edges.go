@@ -2,86 +2,191 @@ package trail
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
 
-// Edge is who talks to whom, by what, and whether it may.
+// EdgesQuestion is what Edges answers.
+type EdgesQuestion struct {
+	Span   Span
+	Filter Filter
+	// NewSince, if not zero, leaves edges that were first seen at it or later; Span is then
+	// how far back is looked for an earlier appearance.
+	NewSince time.Time
+	// Sort is one of EdgeOrders, "bytes" if "".
+	Sort string
+	// Limit is how many edges are wanted, 0 for all.
+	Limit int
+}
+
+// EdgesAnswer is who talked to whom.
+type EdgesAnswer struct {
+	Cluster string `json:"cluster"`
+	Edges   []Edge `json:"edges"`
+	// Found is how many edges there are, of which Edges are the first.
+	Found    int      `json:"found"`
+	Denied   int      `json:"denied"`
+	Read     Read     `json:"read"`
+	Coverage Coverage `json:"coverage"`
+}
+
+// Edge is an edge and what was seen of it.
 type Edge struct {
-	Source, Destination string // service identities; "" where the record has none
-	Port                int64  // the destination's; 0 where the transport has none
-	Transport, Action   string
+	Source      string `json:"source"`
+	Destination string `json:"destination"`
+	Port        int64  `json:"port"` // 0 where the transport has none
+	Transport   string `json:"transport"`
+	Action      string `json:"action"`
+	Totals
+	Policies     []string `json:"policies"`
+	PoliciesMore int64    `json:"policies_more,omitempty"` // records decided by others
 }
 
-// Traffic is what was recorded of an edge.
-type Traffic struct {
-	Records        int64 // one per flow and window
-	Packets, Bytes int64 // both directions
-	First, Last    time.Time
+// Totals are sums over a time.
+type Totals struct {
+	Flows   int64 `json:"flows"`   // flow records that count
+	Windows int64 `json:"windows"` // in which there was one
+	// Packets and bytes from source to destination, and back.
+	SentPackets          int64     `json:"sent_packets"`
+	SentBytes            int64     `json:"sent_bytes"`
+	BackPackets          int64     `json:"back_packets"`
+	BackBytes            int64     `json:"back_bytes"`
+	ConnectionsStarted   int64     `json:"connections_started"`
+	ConnectionsCompleted int64     `json:"connections_completed"`
+	First                time.Time `json:"first_seen"` // the start of the first window
+	Last                 time.Time `json:"last_seen"`  // the end of the last
 }
 
-// Edges sums records up by edge. The zero value is empty and ready. It is not safe for
-// concurrent use.
-type Edges struct {
-	traffic map[Edge]Traffic
+// Bytes are those of both directions.
+func (t *Totals) Bytes() int64 { return t.SentBytes + t.BackBytes }
+
+// key is what makes the edge.
+func (e *Edge) key() flowlog.Edge {
+	return flowlog.Edge{Source: e.Source, Destination: e.Destination, Port: e.Port, Transport: e.Transport, Action: e.Action}
 }
 
-// Add counts a flow record. It fails, wrapping flowlog.ErrNotALine, for an entry that
-// is none.
-func (s *Edges) Add(e *Entry) error {
-	flow, err := flowlog.ParseLine(e.Line)
-	if err != nil {
-		return fmt.Errorf("entry of %s: %w", e.Time.UTC().Format(time.RFC3339Nano), err)
+// add adds what was seen in another time.
+func (t *Totals) add(r *flowlog.Rollup) {
+	t.Flows += r.Flows
+	t.Windows += r.Windows
+	t.SentPackets += r.SourcePackets
+	t.SentBytes += r.SourceBytes
+	t.BackPackets += r.DestinationPackets
+	t.BackBytes += r.DestinationBytes
+	t.ConnectionsStarted += r.ConnectionsStarted
+	t.ConnectionsCompleted += r.ConnectionsCompleted
+	first, last := time.Unix(r.First, 0).UTC(), time.Unix(r.Last, 0).UTC()
+	if t.First.IsZero() || first.Before(t.First) {
+		t.First = first
 	}
-	edge := Edge{
-		Source:      e.Metadata[Label(flowlog.SourceIdentity)],
-		Destination: e.Metadata[Label(flowlog.DestinationIdentity)],
-		Port:        flow.Port,
-		Transport:   flow.Transport,
-		Action:      flow.Action,
+	if last.After(t.Last) {
+		t.Last = last
 	}
-	t, known := s.traffic[edge]
-	if !known || e.Time.Before(t.First) {
-		t.First = e.Time
+}
+
+// edgesOf adds parts up by edge.
+func edgesOf(parts []flowlog.Rollup) []Edge {
+	index := make(map[flowlog.Edge]int)
+	var edges []Edge
+	for i := range parts {
+		p := &parts[i]
+		at, known := index[p.Edge]
+		if !known {
+			at = len(edges)
+			index[p.Edge] = at
+			edges = append(edges, Edge{Source: p.Source, Destination: p.Destination, Port: p.Port, Transport: p.Transport, Action: p.Action})
+		}
+		edges[at].add(p)
+		edges[at].Policies = append(edges[at].Policies, p.Policies...)
+		edges[at].PoliciesMore += p.PoliciesMore
 	}
-	if e.Time.After(t.Last) {
-		t.Last = e.Time
+	for i := range edges {
+		slices.Sort(edges[i].Policies)
+		edges[i].Policies = slices.Compact(edges[i].Policies)
+		if edges[i].Policies == nil {
+			edges[i].Policies = []string{}
+		}
 	}
-	t.Records++
-	t.Packets += flow.SourcePackets + flow.DestinationPackets
-	t.Bytes += flow.SourceBytes + flow.DestinationBytes
-	if s.traffic == nil {
-		s.traffic = make(map[Edge]Traffic)
+	return edges
+}
+
+// EdgeOrders are the orders that edges can be sorted by.
+var EdgeOrders = []string{"bytes", "flows", "windows", "connections", "first", "last", "name"}
+
+// sortEdges puts the greatest first; of equal ones, and by name, the first in the alphabet.
+// By first and last the newest is first.
+func sortEdges(edges []Edge, order string) error {
+	var by func(a, b *Edge) int
+	switch order {
+	case "", "bytes":
+		by = func(a, b *Edge) int { return cmp.Compare(b.Bytes(), a.Bytes()) }
+	case "flows":
+		by = func(a, b *Edge) int { return cmp.Compare(b.Flows, a.Flows) }
+	case "windows":
+		by = func(a, b *Edge) int { return cmp.Compare(b.Windows, a.Windows) }
+	case "connections":
+		by = func(a, b *Edge) int { return cmp.Compare(b.ConnectionsStarted, a.ConnectionsStarted) }
+	case "first":
+		by = func(a, b *Edge) int { return b.First.Compare(a.First) }
+	case "last":
+		by = func(a, b *Edge) int { return b.Last.Compare(a.Last) }
+	case "name":
+		by = func(*Edge, *Edge) int { return 0 }
+	default:
+		return fmt.Errorf("no order %q: choose one of %s", order, strings.Join(EdgeOrders, ", "))
 	}
-	s.traffic[edge] = t
+	slices.SortFunc(edges, func(a, b Edge) int { return cmp.Or(by(&a, &b), byName(&a, &b)) })
 	return nil
 }
 
-// EdgeTraffic is an edge and its traffic.
-type EdgeTraffic struct {
-	Edge
-	Traffic
+func byName(a, b *Edge) int {
+	return cmp.Or(
+		cmp.Compare(a.Source, b.Source),
+		cmp.Compare(a.Destination, b.Destination),
+		cmp.Compare(a.Port, b.Port),
+		cmp.Compare(a.Transport, b.Transport),
+		cmp.Compare(a.Action, b.Action),
+	)
 }
 
-// ByBytes returns all edges, the one with the most bytes first; equal ones in the order
-// of their names.
-func (s *Edges) ByBytes() []EdgeTraffic {
-	list := make([]EdgeTraffic, 0, len(s.traffic))
-	for edge, traffic := range s.traffic {
-		list = append(list, EdgeTraffic{edge, traffic})
+// Edges answers who talked to whom.
+func (t *Trail) Edges(ctx context.Context, q *EdgesQuestion) (*EdgesAnswer, error) {
+	s, err := t.sum(ctx, &question{interval: alignedTo(q.Span), filter: &q.Filter, coarsest: q.Filter.coarsest(day)})
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(list, func(a, b EdgeTraffic) int {
-		return cmp.Or(
-			cmp.Compare(b.Bytes, a.Bytes),
-			cmp.Compare(a.Source, b.Source),
-			cmp.Compare(a.Destination, b.Destination),
-			cmp.Compare(a.Port, b.Port),
-			cmp.Compare(a.Transport, b.Transport),
-			cmp.Compare(a.Action, b.Action),
-		)
-	})
-	return list
+	a := &EdgesAnswer{Cluster: t.Cluster, Edges: edgesOf(s.parts), Read: s.read, Coverage: s.coverage}
+	if !q.NewSince.IsZero() {
+		since := time.Unix(alignedTo(Span{q.NewSince, q.NewSince}).from, 0)
+		a.Edges = slices.DeleteFunc(a.Edges, func(e Edge) bool { return e.First.Before(since) })
+	}
+	if err := sortEdges(a.Edges, q.Sort); err != nil {
+		return nil, err
+	}
+	a.Found = len(a.Edges)
+	for i := range a.Edges {
+		if a.Edges[i].Action == flowlog.ActionDeny {
+			a.Denied++
+		}
+	}
+	if q.Limit > 0 && len(a.Edges) > q.Limit {
+		a.Edges = a.Edges[:q.Limit]
+	}
+	if a.Edges == nil {
+		a.Edges = []Edge{}
+	}
+	return a, nil
+}
+
+// coarsest is the longest interval whose rollups know what the filter asks.
+func (f *Filter) coarsest(longest int64) int64 {
+	if f.StagedDenied {
+		return 0
+	}
+	return longest
 }

@@ -2,11 +2,13 @@ package trail
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,18 +21,27 @@ import (
 // tests read from a real one.
 type fakeLoki struct {
 	entries []Entry // in any order
-	calls   int
+	// refuse, if not nil, answers instead, if it likes.
+	refuse func(w http.ResponseWriter, start, end, limit int64) bool
+
+	mu    sync.Mutex // guards calls
+	calls int
 }
 
 func (f *fakeLoki) serve(t *testing.T) *Client {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
 		f.calls++
+		f.mu.Unlock()
 		assert.Equal(t, "/loki/api/v1/query_range", r.URL.Path)
 		assert.Equal(t, "categorize-labels", r.Header.Get("X-Loki-Response-Encoding-Flags"))
 		q := r.URL.Query()
 		assert.Equal(t, "forward", q.Get("direction"))
-		assert.NoError(t, json.NewEncoder(w).Encode(f.answer(number(t, q, "start"), number(t, q, "end"), number(t, q, "limit"))))
+		start, end, limit := number(t, q, "start"), number(t, q, "end"), number(t, q, "limit")
+		if f.refuse == nil || !f.refuse(w, start, end, limit) {
+			assert.NoError(t, json.NewEncoder(w).Encode(f.answer(start, end, limit)))
+		}
 	}))
 	t.Cleanup(server.Close)
 	return &Client{URL: server.URL + "/", HTTP: server.Client()}
@@ -93,3 +104,5 @@ func requireAll(t *testing.T, c *Client, to int64) []Entry {
 	require.NoError(t, err)
 	return entries
 }
+
+func streamKey(labels map[string]string) string { return fmt.Sprint(labels) }

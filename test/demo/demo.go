@@ -177,30 +177,26 @@ func (d *demo) first(ctx context.Context) (int64, error) {
 	waitCtx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not all was in Loki after %s", patience))
 	defer cancel()
 
-	checked, err := d.check(waitCtx, newest)
-	if err != nil {
+	if _, err := d.check(waitCtx, newest); err != nil {
 		return 0, err
 	}
 	say("settled windows reached Loki after %.1f s", time.Since(begin).Seconds())
 	seconds := int64(window / time.Second)
-	table := newTable()
+	var all counted
 	for start := oldest; start <= newest; start += seconds {
-		if start != newest {
-			if checked, err = d.check(waitCtx, start); err != nil {
-				return 0, err
-			}
+		checked, err := d.check(waitCtx, start)
+		if err != nil {
+			return 0, err
 		}
 		if checked.flows == 0 {
 			continue // before the simulation, or a quiet time
 		}
-		if err := table.add(checked); err != nil {
-			return 0, err
-		}
+		all.add(checked)
 	}
-	if table.windows == 0 {
+	if all.windows == 0 {
 		return 0, fmt.Errorf("no flows between %s and %s: Goldmane is empty", clock(oldest), clock(newest))
 	}
-	return newest, table.print(os.Stdout)
+	return newest, d.print(ctx, &all)
 }
 
 // follow prints a line for each window that settles, until ctx ends. It never returns nil.
@@ -218,13 +214,11 @@ func (d *demo) follow(ctx context.Context, newest int64) error {
 		if err != nil {
 			return err
 		}
-		var edges trail.Edges
-		for i := range checked.entries {
-			if err := edges.Add(&checked.entries[i]); err != nil {
-				return err
-			}
+		n, err := edges(checked.entries)
+		if err != nil {
+			return err
 		}
-		say("%s  %s; %d edges", time.Now().Format(time.TimeOnly), checked, len(edges.ByBytes()))
+		say("%s  %s; %d edges", time.Now().Format(time.TimeOnly), checked, n)
 	}
 }
 
@@ -233,16 +227,15 @@ func (d *demo) next() {
 	say(`
 What to try next, while this runs on:
 
-  curl -sG %[1]s/loki/api/v1/query_range \
-    --data-urlencode 'query=%[2]s | calico_flow_action="deny"' --data-urlencode limit=5
-
-  curl -sG %[1]s/loki/api/v1/query --data-urlencode \
-    'query=topk(5, sum by (source_service_identity, destination_service_identity) (count_over_time(%[2]s[5m])))'
-
-  logcli --addr=%[1]s query '%[2]s | destination_service_identity="internet"'
+  export LOKI_ADDR=%[1]s GOLDTRAIL_CLUSTER=%[2]s
+  build/goldtrail peers monitoring/grafana --since 10m
+  build/goldtrail flows --follow --denied
+  build/goldtrail edges --external --since 10m --output mermaid
+  build/goldtrail coverage --since 10m
+  logcli --addr=%[1]s query '%[3]s'
 
 Ctrl-C ends it and removes everything.
-`, d.loki.URL, trail.Flows(d.cluster))
+`, d.loki.URL, d.cluster, trail.Flows(d.cluster))
 }
 
 // newestSettled is the start of the newest window that the receiver has had the time to

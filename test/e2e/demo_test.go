@@ -84,7 +84,7 @@ func TestDemoOnce(t *testing.T) {
 
 	table := d.out.String()
 	t.Log(table)
-	edge := regexp.MustCompile(`(?m)^(\S+) +(\S+) +([0-9]+/)?[a-z0-9]+ +(allow|deny) +[0-9]+ +[0-9.]+ [kMG]?B$`)
+	edge := regexp.MustCompile(`(?m)^(\S+) +(\S+) +([0-9]+/)?[a-z0-9]+ +(allow|deny) +[0-9,]+ +[0-9.]+ [kMG]?B +[0-9,]+ +2`)
 	edges := edge.FindAllStringSubmatch(table, -1)
 	assert.GreaterOrEqual(t, len(edges), 30, "edges")
 	has := func(what string, matches func(source, destination, action string) bool) {
@@ -96,7 +96,9 @@ func TestDemoOnce(t *testing.T) {
 	has("that was denied", func(_, _, action string) bool { return action == "deny" })
 	has("to the internet", func(_, destination, _ string) bool { return destination == "internet" })
 
-	summary := regexp.MustCompile(`([0-9]+) windows .* Goldmane serves ([0-9]+) flows, which make ([0-9]+) records; Loki holds ([0-9]+)\n([0-9]+) edges`).FindStringSubmatch(table)
+	assert.Contains(t, table, "100 % of 17 windows complete")
+
+	summary := regexp.MustCompile(`([0-9]+) windows .* Goldmane serves ([0-9]+) flows, which make ([0-9]+) records; Loki holds ([0-9]+)\n`).FindStringSubmatch(table)
 	require.NotNil(t, summary, "no summary")
 	assert.Equal(t, "17", summary[1], "windows")
 	assert.Equal(t, summary[3], summary[4], "records")

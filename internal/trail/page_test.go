@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -106,25 +107,13 @@ func TestEntriesRefusesAFullPageOnOneTime(t *testing.T) {
 	assert.Len(t, requireAll(t, client, 101), 10)
 }
 
-func TestEntriesStopsWhenToldTo(t *testing.T) {
-	loki := &fakeLoki{entries: []Entry{entryAt(time.Unix(100, 0), "c", "a"), entryAt(time.Unix(101, 0), "c", "b")}}
-	client := loki.serve(t)
-	client.PageSize = 1
-	for e, err := range client.Entries(t.Context(), Flows(""), time.Unix(100, 0), time.Unix(200, 0)) {
-		require.NoError(t, err)
-		assert.Equal(t, "a", e.Line)
-		break
-	}
-	assert.Equal(t, 1, loki.calls)
-}
-
 func TestEntriesAwkwardAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		name, body string
 		status     int
 		want       string
 	}{
-		{"a limit", "the query time range exceeds the limit\n", http.StatusBadRequest, `Loki answers 400 Bad Request: the query time range exceeds the limit`},
+		{"a refusal", "parse error\n", http.StatusBadRequest, `Loki answers 400 Bad Request: parse error`},
 		{"not JSON", "<html>", http.StatusOK, "invalid character"},
 		{"cut off", `{"data":{"resultType":"streams"`, http.StatusOK, "unexpected EOF"},
 		{"a metric", `{"data":{"resultType":"matrix","result":[]}}`, http.StatusOK, `"matrix" instead of streams`},
@@ -164,4 +153,64 @@ func TestEntriesReadsMetadata(t *testing.T) {
 func TestFlows(t *testing.T) {
 	assert.Equal(t, `{service_name="goldmane-flows"}`, Flows(""))
 	assert.Equal(t, `{service_name="goldmane-flows", k8s_cluster_name="a\"b"}`, Flows(`a"b`))
+}
+
+// A range that is too long, or holds too much, is halved; a page that is too large for
+// Loki is made smaller.
+func TestReadKeepsToLokisLimits(t *testing.T) {
+	var entries []Entry
+	for i := range int64(200) {
+		entries = append(entries, entryAt(time.Unix(100+i/4, i%4), "c", fmt.Sprint("line ", i)))
+	}
+	for _, tt := range []struct {
+		name, says string
+		status     int
+		refuse     func(start, end, limit int64) bool
+	}{
+		{"time range", "the query time range exceeds the limit (query length: 50s, limit: 5s)", http.StatusBadRequest, func(start, end, _ int64) bool { return end-start > 5e9 }},
+		{"entries", "max entries limit per query exceeded, limit > max_entries_limit_per_query (5000 > 1000)", http.StatusBadRequest, func(_, _, limit int64) bool { return limit > 1000 }},
+		{"time", "context deadline exceeded", http.StatusGatewayTimeout, func(start, end, _ int64) bool { return end-start > 20e9 }},
+		{"bytes", "the query would read too many bytes (query: 9GB, limit: 1GB)", http.StatusBadRequest, func(start, end, _ int64) bool { return end-start > 9e9 }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			loki := &fakeLoki{entries: entries, refuse: func(w http.ResponseWriter, start, end, limit int64) bool {
+				if tt.refuse(start, end, limit) {
+					http.Error(w, tt.says, tt.status)
+					return true
+				}
+				return false
+			}}
+			assert.Len(t, requireAll(t, loki.serve(t), 150), len(entries))
+		})
+	}
+}
+
+// A busy Loki is asked again, and not before it wants to be.
+func TestReadAsksAgain(t *testing.T) {
+	var times atomic.Int32
+	begin := time.Now()
+	loki := &fakeLoki{entries: []Entry{entryAt(time.Unix(100, 0), "c", "a")}, refuse: func(w http.ResponseWriter, _, _, _ int64) bool {
+		switch times.Add(1) {
+		case 1:
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many outstanding requests", http.StatusTooManyRequests)
+			return true
+		case 2:
+			http.Error(w, "ingester is starting", http.StatusServiceUnavailable)
+			return true
+		}
+		return false
+	}}
+	assert.Len(t, requireAll(t, loki.serve(t), 101), 1)
+	assert.Equal(t, int32(3), times.Load())
+	assert.GreaterOrEqual(t, time.Since(begin), time.Second, "Retry-After")
+
+	impatient := loki.serve(t)
+	impatient.Patience = -1
+	times.Store(0)
+	_, err := collect(t, impatient, 101)
+	var refused *StatusError
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, http.StatusTooManyRequests, refused.Status)
+	assert.Equal(t, int32(1), times.Load())
 }

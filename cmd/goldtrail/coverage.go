@@ -1,0 +1,150 @@
+package main
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+	"github.com/goldtrail/goldtrail/internal/trail"
+)
+
+func (a *app) coverageCommand() *cobra.Command {
+	var p period
+	cmd := &cobra.Command{
+		Use:   "coverage",
+		Short: "How complete the trail is",
+		Long:  "How complete the trail is: windows complete, partial and missing, the holes with their causes, and a bar.",
+		Example: `  goldtrail coverage --since 24h
+  goldtrail coverage --from 02:00 --to 03:00`,
+		Args:        wrongArgs(cobra.NoArgs),
+		Annotations: map[string]string{formats: formatCSV},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			t, span, err := a.open(cmd.Context(), &p)
+			if err != nil {
+				return err
+			}
+			answer, err := t.Coverage(cmd.Context(), span)
+			if err != nil {
+				return err
+			}
+			return a.print(t.Source, &renderings{
+				answer:   answer,
+				coverage: &answer.Coverage,
+				table:    func(w io.Writer) error { return a.coverageTable(w, answer) },
+				csv:      func(w *csv.Writer) error { return coverageCSV(w, &answer.Coverage) },
+			})
+		},
+	}
+	p.register(cmd.Flags())
+	return cmd
+}
+
+func (a *app) coverageTable(w io.Writer, answer *trail.CoverageAnswer) error {
+	c := &answer.Coverage
+	fmt.Fprintf(w, "%s\n\n%s\n%s\n\n", a.about(answer.Cluster, c), bar(c, a.barWidth()), barLegend(c))
+	counts := fmt.Sprintf("%s windows of %d s: %s complete, %s partial, %s missing", count(c.Windows), c.WindowSeconds, count(c.Complete), count(c.Partial), count(c.Missing))
+	if c.Unrecorded > 0 {
+		counts += fmt.Sprintf(", %s without a word", count(c.Unrecorded))
+	}
+	fmt.Fprintln(w, counts)
+	if len(c.Holes) > 0 {
+		t := &table{columns: []column{{title: "FROM"}, {title: "TO"}, {title: "WINDOWS", right: true}, {title: "STATUS"}, {title: "WHY"}}}
+		for i := range c.Holes {
+			h := &c.Holes[i]
+			t.addRed(h.Status == flowlog.StatusMissing || h.Status == trail.StatusUnrecorded, a.clockTime(h.From), a.clockTime(h.To), count(h.Windows), h.Status, why(h))
+		}
+		fmt.Fprintln(w)
+		if err := t.print(w, a.environment); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	return nil
+}
+
+func why(h *trail.Hole) string {
+	switch h.Status {
+	case trail.StatusBefore:
+		return "the trail begins later"
+	case trail.StatusPending:
+		return "too young to have been read"
+	case trail.StatusUnrecorded:
+		return "neither read nor said to be lost: is the collector running?"
+	}
+	return causeText(h.Cause)
+}
+
+func (a *app) barWidth() int {
+	if a.width > 0 {
+		return min(a.width, 120)
+	}
+	return 80
+}
+
+// cells are how a bar shows windows, from the best to the worst: a cell is as bad as its
+// worst window.
+var cells = []struct {
+	status, sign string
+}{
+	{flowlog.StatusComplete, "█"},
+	{trail.StatusPending, "·"},
+	{trail.StatusBefore, " "},
+	{flowlog.StatusPartial, "▒"},
+	{trail.StatusUnrecorded, "?"},
+	{flowlog.StatusMissing, "░"},
+}
+
+// bar shows the range in width cells.
+func bar(c *trail.Coverage, width int) string {
+	worst := make([]int, width)
+	total := c.To.Sub(c.From)
+	for _, h := range c.Holes {
+		first := int(h.From.Sub(c.From) * time.Duration(width) / total)
+		last := int((h.To.Sub(c.From)*time.Duration(width) - 1) / total)
+		for i := first; i <= min(last, width-1); i++ {
+			for rank := range cells {
+				if cells[rank].status == h.Status {
+					worst[i] = max(worst[i], rank)
+				}
+			}
+		}
+	}
+	var b strings.Builder
+	for _, rank := range worst {
+		b.WriteString(cells[rank].sign)
+	}
+	return b.String()
+}
+
+// barLegend says what the bar's signs mean, as far as it has them, and how long a cell is.
+func barLegend(c *trail.Coverage) string {
+	has := map[string]bool{flowlog.StatusComplete: c.Complete > 0}
+	for i := range c.Holes {
+		has[c.Holes[i].Status] = true
+	}
+	var parts []string
+	for _, cell := range cells {
+		if has[cell.status] && cell.sign != " " {
+			parts = append(parts, cell.sign+" "+strings.ReplaceAll(cell.status, "_", " "))
+		}
+	}
+	return strings.Join(parts, "   ")
+}
+
+func coverageCSV(w *csv.Writer, c *trail.Coverage) error {
+	if err := w.Write([]string{"from", "to", "windows", "status", "cause"}); err != nil {
+		return err
+	}
+	for i := range c.Holes {
+		h := &c.Holes[i]
+		if err := w.Write([]string{h.From.Format(time.RFC3339), h.To.Format(time.RFC3339), fmt.Sprint(h.Windows), h.Status, h.Cause}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+	"github.com/goldtrail/goldtrail/internal/trail"
+)
+
+// defaultFlows is how many flows are shown if nothing is said: some screenfuls.
+const defaultFlows = 100
+
+func (a *app) flowsCommand() *cobra.Command {
+	var p period
+	var f wanted
+	var limit int
+	var follow bool
+	cmd := &cobra.Command{
+		Use:   "flows",
+		Short: "Single flow records, the newest first, or as they come",
+		Long:  "Single flow records, the newest first. With --follow those that come from now on: a window is in the trail about a minute after its start.",
+		Example: `  goldtrail flows --dst payments --denied
+  goldtrail flows --follow --ns payments
+  goldtrail flows --from 02:00 --to 02:15 --limit 0 --output csv`,
+		Args:        wrongArgs(cobra.NoArgs),
+		Annotations: map[string]string{formats: formatCSV},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := f.filter()
+			if err != nil {
+				return err
+			}
+			if limit < 0 {
+				return usagef("'--limit' is %d: must not be negative; 0 is for all", limit)
+			}
+			if follow {
+				for _, flag := range []string{"since", "from", "to", "limit", "file"} {
+					if cmd.Flags().Changed(flag) {
+						return usagef("'--follow' and '--%s' contradict each other: --follow begins now and does not end", flag)
+					}
+				}
+				if a.output == formatCSV {
+					return usagef("'--follow' and '--output csv' contradict each other: --output json gives a line for each flow")
+				}
+				return a.follow(cmd, &filter)
+			}
+			t, span, err := a.open(cmd.Context(), &p)
+			if err != nil {
+				return err
+			}
+			answer, err := t.Flows(cmd.Context(), &trail.FlowsQuestion{Span: span, Filter: filter, Limit: limit})
+			if err != nil {
+				return err
+			}
+			return a.print(t.Source, &renderings{
+				answer:   answer,
+				coverage: &answer.Coverage, unreadable: answer.Unreadable,
+				table: func(w io.Writer) error { return a.flowsTable(w, answer) },
+				csv:   func(w *csv.Writer) error { return flowsCSV(w, answer.Flows) },
+			})
+		},
+	}
+	flags := cmd.Flags()
+	p.register(flags)
+	f.register(flags)
+	flags.IntVar(&limit, "limit", defaultFlows, "how many flows at most, 0 for all")
+	flags.BoolVarP(&follow, "follow", "f", false, "show flows as they come")
+	return cmd
+}
+
+func (a *app) flowsTable(w io.Writer, answer *trail.FlowsAnswer) error {
+	if len(answer.Flows) > 0 {
+		t := &table{columns: []column{
+			{title: "WINDOW"},
+			{title: "SOURCE", shrink: true},
+			{title: "DESTINATION", shrink: true},
+			{title: "PORT"},
+			{title: "ACTION"},
+			{title: "SENT", right: true},
+			{title: "BACK", right: true},
+			{title: "CONNS", right: true, drop: 1},
+			{title: "BY", shrink: true, drop: 2},
+			{title: "FROM", drop: 4},
+			{title: "TO", drop: 3},
+		}}
+		for i := range answer.Flows {
+			r := &answer.Flows[i]
+			t.addRed(r.Action == flowlog.ActionDeny, a.clockTime(r.Window), r.Source, r.Destination, port(r.Port, r.Transport), action(r), size(r.SentBytes), size(r.BackBytes), count(r.ConnectionsStarted), orDash(r.Policy), r.SourceEndpoint, r.DestinationEndpoint)
+		}
+		if err := t.print(w, a.environment); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	head := "no flows match"
+	if n := len(answer.Flows); n > 0 {
+		head = count(int64(n)) + " flows"
+		if answer.More {
+			head = fmt.Sprintf("the newest %d flows; --limit 0 shows all", n)
+		}
+	}
+	_, err := fmt.Fprintf(w, "%s; %s\n", head, a.about(answer.Cluster, &answer.Coverage))
+	return err
+}
+
+// action is the outcome, and what it would be with staged policies in force.
+func action(r *trail.FlowRecord) string {
+	if r.PendingAction != "" && r.PendingAction != r.Action {
+		return r.Action + " (staged: " + r.PendingAction + ")"
+	}
+	return r.Action
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func flowsCSV(w *csv.Writer, flows []trail.FlowRecord) error {
+	if err := w.Write([]string{"window", "source", "destination", "port", "transport", "action", "source_endpoint", "destination_endpoint", "service", "reporter", "pending_action", "policy", "late", "sent_packets", "sent_bytes", "back_packets", "back_bytes", "connections_started"}); err != nil {
+		return err
+	}
+	for i := range flows {
+		r := &flows[i]
+		if err := w.Write([]string{r.Window.Format(time.RFC3339), r.Source, r.Destination, fmt.Sprint(r.Port), r.Transport, r.Action, r.SourceEndpoint, r.DestinationEndpoint, r.Service, r.Reporter, r.PendingAction, r.Policy, fmt.Sprint(r.Late), fmt.Sprint(r.SentPackets), fmt.Sprint(r.SentBytes), fmt.Sprint(r.BackPackets), fmt.Sprint(r.BackBytes), fmt.Sprint(r.ConnectionsStarted)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow shows flows as they come, until it is interrupted.
+func (a *app) follow(cmd *cobra.Command, filter *trail.Filter) error {
+	now := a.clock.Now()
+	source, _, err := a.source(cmd.Context())
+	if err != nil {
+		return err
+	}
+	t, err := a.trail(cmd.Context(), source, trail.Span{From: now.Add(-time.Hour), To: now})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(a.err, "following; a window comes about a minute after its start; Ctrl-C ends")
+	encoder := json.NewEncoder(a.out)
+	encoder.SetEscapeHTML(false)
+	return t.Follow(cmd.Context(), filter, func(f *trail.Followed) error {
+		if f.Window.Status != flowlog.StatusComplete {
+			fmt.Fprintln(a.err, holeText(a.environment, &f.Window))
+		}
+		for i := range f.Flows {
+			r := &f.Flows[i]
+			if a.output == formatJSON {
+				if err := encoder.Encode(r); err != nil {
+					return err
+				}
+				continue
+			}
+			if _, err := fmt.Fprintln(a.out, a.followedLine(r)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (a *app) followedLine(r *trail.FlowRecord) string {
+	late := ""
+	if r.Late {
+		late = "  late"
+	}
+	line := fmt.Sprintf("%s  %-5s %s -> %s %s  %s/%s  %s%s", r.Window.In(a.zone).Format(time.TimeOnly), action(r), r.Source, r.Destination, port(r.Port, r.Transport), size(r.SentBytes), size(r.BackBytes), orDash(r.Policy), late)
+	if a.width > 0 {
+		line = cut(line, a.width)
+	}
+	if r.Action == flowlog.ActionDeny && a.colours() {
+		return red + line + plain
+	}
+	return line
+}

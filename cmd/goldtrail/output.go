@@ -1,0 +1,184 @@
+package main
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/goldtrail/goldtrail/internal/trail"
+)
+
+const (
+	formatTable   = "table"
+	formatJSON    = "json"
+	formatCSV     = "csv"
+	formatMermaid = "mermaid"
+	formatDOT     = "dot"
+)
+
+// renderings are the forms of an answer.
+type renderings struct {
+	answer   any // for JSON
+	coverage *trail.Coverage
+	// unreadable is how many records this version cannot read.
+	unreadable int64
+	table      func(w io.Writer) error
+	csv        func(w *csv.Writer) error
+	graph      func() *graph
+}
+
+// print writes the answer in the form that is wanted, then how complete it is.
+func (a *app) print(source trail.Source, r *renderings) error {
+	a.progress.done()
+	notes := notesOf(source)
+	if r.unreadable > 0 {
+		notes = append(notes, fmt.Sprintf("%s records are of a version that this goldtrail does not know, and the answer lacks them: use a newer one", count(r.unreadable)))
+	}
+	for _, note := range notes {
+		fmt.Fprintln(a.err, "note: "+note)
+	}
+	switch a.output {
+	case formatJSON:
+		encoder := json.NewEncoder(a.out)
+		encoder.SetEscapeHTML(false)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(r.answer)
+	case formatCSV:
+		w := csv.NewWriter(a.out)
+		if err := r.csv(w); err != nil {
+			return err
+		}
+		w.Flush()
+		a.tellCoverage(a.err, r.coverage) // not among the rows
+		return w.Error()
+	case formatMermaid, formatDOT:
+		g := r.graph()
+		g.remark = coverageText(a.environment, r.coverage)
+		if a.output == formatDOT {
+			return g.dot(a.out)
+		}
+		return g.mermaid(a.out)
+	}
+	if err := r.table(a.out); err != nil {
+		return err
+	}
+	a.tellCoverage(a.out, r.coverage)
+	return nil
+}
+
+// notesOf is what is odd about a source.
+func notesOf(source trail.Source) []string {
+	if s, ok := source.(interface{ Notes() []string }); ok {
+		return s.Notes()
+	}
+	return nil
+}
+
+// tellCoverage ends an answer.
+func (a *app) tellCoverage(w io.Writer, c *trail.Coverage) {
+	text := coverageText(a.environment, c)
+	if a.colours() && w == a.out {
+		colour := dim
+		if c.Incomplete() > 0 {
+			colour = red
+		}
+		text = colour + text + plain
+	}
+	fmt.Fprintln(w, text)
+}
+
+// shownHoles is how many holes end an answer. `goldtrail coverage` lists all.
+const shownHoles = 3
+
+// coverageText says in a sentence how complete an answer is.
+func coverageText(e *environment, c *trail.Coverage) string {
+	if c.Windows == 0 {
+		return "coverage unknown: the trail has no word on these windows" + beside(c)
+	}
+	text := fmt.Sprintf("%s of %s windows complete", percent(c), count(c.Windows))
+	var holes []trail.Hole
+	for _, h := range c.Holes {
+		if h.Status != trail.StatusBefore && h.Status != trail.StatusPending {
+			holes = append(holes, h)
+		}
+	}
+	slices.SortStableFunc(holes, func(a, b trail.Hole) int { return int(b.Windows - a.Windows) })
+	more := max(0, len(holes)-shownHoles)
+	holes = holes[:min(len(holes), shownHoles)]
+	slices.SortFunc(holes, func(a, b trail.Hole) int { return a.From.Compare(b.From) })
+	for _, h := range holes {
+		text += "; " + holeText(e, &h)
+	}
+	if more > 0 {
+		text += fmt.Sprintf("; and %d more (`goldtrail coverage` lists them)", more)
+	}
+	return text + beside(c)
+}
+
+// percent never says 100 where a window is not complete.
+func percent(c *trail.Coverage) string {
+	p := fmt.Sprintf("%.1f", c.Percent)
+	if c.Complete < c.Windows && p == "100.0" {
+		p = "99.9"
+	}
+	return strings.TrimSuffix(p, ".0") + " %"
+}
+
+// beside says what windows do not count.
+func beside(c *trail.Coverage) string {
+	text := ""
+	if c.Before > 0 {
+		text += fmt.Sprintf("; %s older than the trail", count(c.Before))
+	}
+	if c.Pending > 0 {
+		text += fmt.Sprintf("; the last %s are on their way", time.Duration(c.Pending*c.WindowSeconds)*time.Second)
+	}
+	return text
+}
+
+func holeText(e *environment, h *trail.Hole) string {
+	text := h.Status + " " + e.timeRange(h.From, h.To)
+	if h.Status == trail.StatusUnrecorded {
+		text = "nothing recorded " + e.timeRange(h.From, h.To)
+	}
+	if h.Cause != "" {
+		text += ", " + causeText(h.Cause)
+	}
+	return text
+}
+
+// causes are the causes of coverage and gap records for people.
+var causes = map[string]string{
+	"goldmane_restart":   "Goldmane restarted",
+	"ring_overrun":       "Goldmane could not be read for longer than it keeps windows",
+	"downstream_blocked": "the pipeline took nothing for longer than Goldmane keeps windows",
+	"receiver_down":      "no receiver ran",
+	"rejected":           "records were rejected",
+	"not_rechecked":      "not looked at again for stragglers",
+	trail.CauseGone:      "the flow records are gone, only their coverage is kept",
+}
+
+func causeText(cause string) string {
+	if text, known := causes[cause]; known {
+		return text
+	}
+	return cause
+}
+
+// timeRange is a range as people read it, with the days where it is not today's.
+func (e *environment) timeRange(from, to time.Time) string {
+	from, to = from.In(e.zone), to.In(e.zone)
+	day := from.Format(time.DateOnly)
+	text := from.Format(time.TimeOnly)
+	if day != e.clock.Now().In(e.zone).Format(time.DateOnly) {
+		text = day + " " + text
+	}
+	if to.Format(time.DateOnly) == day {
+		return text + "–" + to.Format(time.TimeOnly)
+	}
+	return text + "–" + to.Format("2006-01-02 15:04:05")
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+// now is the present of every script.
+var now = time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"goldtrail": func() {
+		e := newEnvironment()
+		e.clock, e.zone = clockwork.NewFakeClockAt(now), time.UTC
+		e.terminal = os.Getenv("TERMINAL") != ""
+		os.Exit(run(context.Background(), e, os.Args[1:]))
+	}})
+}
+
+// TestScripts runs every script of testdata/script. Answers come from trail.jsonl, which
+// writeTrail makes; a stand-in for Loki gives the statuses that a real one is hard to be
+// brought to. That the answers from a real Loki are right, test/e2e shows.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	statuses := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, err := strconv.Atoi(filepath.Base(r.PathValue("status")))
+		if err != nil {
+			status = http.StatusNotFound
+		}
+		http.Error(w, "because", status)
+	}))
+	mux := http.NewServeMux()
+	mux.Handle("/{status}/", statuses.Config.Handler)
+	statuses.Config.Handler = mux
+	t.Cleanup(statuses.Close)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("STAND_IN", statuses.URL)
+			return writeTrail(e.WorkDir)
+		},
+	})
+}
+
+// writeTrail writes trail.jsonl: an hour of a small cluster as the Collector's file
+// exporter has it, from 02:30 to 03:30, with a gap; two.jsonl, with a second cluster
+// behind it; torn.jsonl, which ends amid a line; later.jsonl, with a record of a later
+// version; and gone.jsonl, which has the coverage only.
+func writeTrail(dir string) error {
+	var file, gone bytes.Buffer
+	begin := now.Add(-90 * time.Minute).Unix()
+	for start := begin; start < begin+3600; start += 15 {
+		n := (start - begin) / 15
+		if n == 100 {
+			gap := flowlog.Gap{From: start, To: start + 13*15, Window: 15, Cause: flowlog.CauseGoldmaneRestart}
+			if err := writeBatch(&file, flowlog.StreamCoverage, "east", gap.WriteTo); err != nil {
+				return err
+			}
+		}
+		if n >= 100 && n < 113 {
+			continue
+		}
+		batch := []func(plog.LogRecord){flowOf(start, "web", "payments", 443, flowlog.ActionAllow, 1500)}
+		if n%10 == 0 {
+			batch = append(batch, flowOf(start, "internet", "web", 80, flowlog.ActionAllow, 700))
+		}
+		if n%60 == 0 {
+			batch = append(batch, flowOf(start, "batch", "payments", 5432, flowlog.ActionDeny, 60))
+		}
+		if n >= 238 {
+			batch = append(batch, flowOf(start, "visitor-with-a-very-long-name-indeed", "payments", 22, flowlog.ActionDeny, 40))
+		}
+		if n < 5 {
+			batch = append(batch, flowOf(start, "monitoring/?", "web", 9090, flowlog.ActionAllow, 10))
+		}
+		if err := writeBatch(&file, flowlog.StreamFlows, "east", batch...); err != nil {
+			return err
+		}
+		c := flowlog.Coverage{Start: start, End: start + 15, Status: flowlog.StatusComplete, Final: true, Records: int64(len(batch))}
+		if err := writeBatch(&file, flowlog.StreamCoverage, "east", c.WriteTo); err != nil {
+			return err
+		}
+		if err := writeBatch(&gone, flowlog.StreamCoverage, "east", c.WriteTo); err != nil {
+			return err
+		}
+	}
+	whole := file.Bytes()
+	var west bytes.Buffer
+	if err := writeBatch(&west, flowlog.StreamFlows, "west", flowOf(begin, "a", "b", 1, flowlog.ActionAllow, 1)); err != nil {
+		return err
+	}
+	var later bytes.Buffer
+	if err := writeBatch(&later, flowlog.StreamFlows, "east", func(lr plog.LogRecord) {
+		lr.SetTimestamp(pcommon.NewTimestampFromTime(now.Add(-time.Hour)))
+		lr.Body().SetStr("v9 something new")
+	}); err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(filepath.Join(dir, "gone.jsonl"), gone.Bytes(), 0o600),
+		os.WriteFile(filepath.Join(dir, "later.jsonl"), append(bytes.Clone(whole), later.Bytes()...), 0o600),
+		os.WriteFile(filepath.Join(dir, "trail.jsonl"), whole, 0o600),
+		os.WriteFile(filepath.Join(dir, "two.jsonl"), append(bytes.Clone(whole), west.Bytes()...), 0o600),
+		os.WriteFile(filepath.Join(dir, "torn.jsonl"), append(bytes.Clone(whole), west.Bytes()[:west.Len()/2]...), 0o600),
+	)
+}
+
+// flowOf writes a flow record as the pipeline does.
+func flowOf(start int64, source, destination string, port int64, action string, bytes int64) func(plog.LogRecord) {
+	hit := fmt.Sprintf("np:default/%s/rule#0=%s", destination, action)
+	f := flowlog.Flow{
+		Source:      flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: source, Name: "pod-*"},
+		Destination: flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: destination, Name: "api-*"},
+		Transport:   "tcp", Port: port, Action: action, Reporter: flowlog.ReporterBoth,
+		SourceAction: flowlog.ActionAllow, DestinationAction: action, Deciding: hit, Ingress: hit,
+		Start: start, End: start + 15,
+		Counters: flowlog.Counters{SourcePackets: 2, SourceBytes: bytes, DestinationPackets: 1, DestinationBytes: bytes / 10, ConnectionsStarted: 1},
+	}
+	return func(lr plog.LogRecord) {
+		line, key := f.AppendLine(nil)
+		f.WriteTo(lr, string(line), key)
+		lr.Attributes().PutStr(flowlog.SourceIdentity, source)
+		lr.Attributes().PutStr(flowlog.DestinationIdentity, destination)
+	}
+}
+
+func writeBatch(w io.Writer, stream, cluster string, records ...func(plog.LogRecord)) error {
+	logs := plog.NewLogs()
+	resource := logs.ResourceLogs().AppendEmpty()
+	resource.Resource().Attributes().PutStr(flowlog.ServiceName, stream)
+	resource.Resource().Attributes().PutStr(flowlog.ClusterName, cluster)
+	list := resource.ScopeLogs().AppendEmpty().LogRecords()
+	for _, write := range records {
+		write(list.AppendEmpty())
+	}
+	b, err := (&plog.JSONMarshaler{}).MarshalLogs(logs)
+	if err == nil {
+		_, err = w.Write(append(b, '\n'))
+	}
+	return err
+}

@@ -1,0 +1,145 @@
+package trail
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+// FlowsQuestion is what Flows answers.
+type FlowsQuestion struct {
+	Span   Span
+	Filter Filter
+	// Limit is how many flows are wanted, the newest; 0 for all.
+	Limit int
+}
+
+// FlowsAnswer is flow records, the newest first.
+type FlowsAnswer struct {
+	Cluster string       `json:"cluster"`
+	Flows   []FlowRecord `json:"flows"`
+	// Back is how far back was looked: a limit can be reached before all of the range was
+	// read. The coverage is of what was read.
+	Back     time.Time `json:"read_back_to"`
+	More     bool      `json:"more"` // there may be older ones
+	Coverage Coverage  `json:"coverage"`
+	// Unreadable are records of a version that this reader does not know.
+	Unreadable int64 `json:"unreadable_records"`
+}
+
+// FlowRecord is one flow in one window.
+type FlowRecord struct {
+	Window      time.Time `json:"window"` // its start
+	Source      string    `json:"source"`
+	Destination string    `json:"destination"`
+	Port        int64     `json:"port"`
+	Transport   string    `json:"transport"`
+	Action      string    `json:"action"`
+	// SourceEndpoint and DestinationEndpoint are namespace/name of workloads, type:name of
+	// others.
+	SourceEndpoint      string `json:"source_endpoint"`
+	DestinationEndpoint string `json:"destination_endpoint"`
+	Service             string `json:"service,omitempty"` // the Kubernetes Service that was dialled
+	Reporter            string `json:"reporter"`
+	SourceAction        string `json:"source_action,omitempty"`
+	DestinationAction   string `json:"destination_action,omitempty"`
+	PendingAction       string `json:"pending_action,omitempty"` // with staged policies in force
+	Policy              string `json:"policy,omitempty"`         // the hit that decided
+	Late                bool   `json:"late,omitempty"`
+	SentPackets         int64  `json:"sent_packets"`
+	SentBytes           int64  `json:"sent_bytes"`
+	BackPackets         int64  `json:"back_packets"`
+	BackBytes           int64  `json:"back_bytes"`
+	ConnectionsStarted  int64  `json:"connections_started"`
+	Line                string `json:"line"` // the record as it stands in the trail
+}
+
+// Flows answers with single records. It looks from the end of the span backwards, in
+// stretches that grow, until there are enough.
+func (t *Trail) Flows(ctx context.Context, q *FlowsQuestion) (*FlowsAnswer, error) {
+	all := alignedTo(q.Span)
+	begin, err := t.started(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	l := newLedger()
+	var found []timedFlow
+	var unreadable int64
+	at, stretch := all.to, int64(5*60)
+	for at > begin && (q.Limit == 0 || len(found) < q.Limit) {
+		i := interval{max(at-stretch, begin), at}
+		t.progress("flow records", int(all.to-at), int(all.to-begin))
+		if err := t.readCoverage(ctx, l, []interval{i}); err != nil {
+			return nil, err
+		}
+		read := &Question{Cluster: t.Cluster, Stream: flowlog.StreamFlows, Filter: q.Filter.ofFlows(), Spans: []Span{unix(i.from, i.to)}}
+		err := t.Source.Read(ctx, read, func(e *Entry) error {
+			flow, err := ParseFlow(e)
+			switch {
+			case err != nil:
+				unreadable++
+			case q.Filter.MatchesFlow(&flow):
+				found = append(found, timedFlow{flow, e.Line})
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		at, stretch = i.from, min(stretch*4, day)
+	}
+	slices.SortFunc(found, func(a, b timedFlow) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.line, b.line)) })
+	a := &FlowsAnswer{Cluster: t.Cluster, Flows: []FlowRecord{}, More: at > begin, Unreadable: unreadable}
+	if q.Limit > 0 && len(found) > q.Limit {
+		found, a.More = found[:q.Limit], true
+	}
+	for i := range found {
+		a.Flows = append(a.Flows, found[i].record(l.window))
+	}
+	if at == begin {
+		at = all.from // nothing is there before the trail began
+	}
+	a.Back = time.Unix(at, 0).UTC()
+	a.Coverage = l.coverage(at, all.to, begin, t.Clock.Now().Unix())
+	return a, nil
+}
+
+// timedFlow is a flow and its line.
+type timedFlow struct {
+	Flow
+	line string
+}
+
+func (f *timedFlow) record(window int64) FlowRecord {
+	r := FlowRecord{
+		Window: time.Unix(f.Time.Unix()/window*window, 0).UTC(),
+		Source: f.Edge.Source, Destination: f.Edge.Destination,
+		Port: f.Port, Transport: f.Transport, Action: f.Action,
+		SourceEndpoint: endpoint(&f.Source), DestinationEndpoint: endpoint(&f.Destination),
+		Reporter: f.Reporter, PendingAction: f.PendingAction(), Policy: f.Deciding, Late: f.Late,
+		SentPackets: f.SourcePackets, SentBytes: f.SourceBytes, BackPackets: f.DestinationPackets, BackBytes: f.DestinationBytes,
+		ConnectionsStarted: f.ConnectionsStarted, Line: f.line,
+	}
+	if f.SourceAction != f.DestinationAction {
+		r.SourceAction, r.DestinationAction = f.SourceAction, f.DestinationAction
+	}
+	if f.Service.Name != "" {
+		r.Service = f.Service.Namespace + "/" + f.Service.Name
+	}
+	return r
+}
+
+// endpoint is an endpoint's name for people.
+func endpoint(e *flowlog.Endpoint) string {
+	name := e.Name
+	if e.Namespace != "" {
+		name = e.Namespace + "/" + name
+	}
+	if e.Type != flowlog.TypeWorkload {
+		name = e.Type + ":" + name
+	}
+	return name
+}

@@ -1,0 +1,243 @@
+package trail
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+)
+
+// question is what the verbs that sum up have in common.
+type question struct {
+	interval
+	filter *Filter
+	// coarsest is the longest interval whose rollups will do: a day, an hour, or 0 for raw
+	// records only.
+	coarsest int64
+}
+
+// sums are what the trail says of edges in an interval.
+type sums struct {
+	// parts are rollups of whole days and hours, as the connector wrote them, and sums of
+	// raw records for the rest, of an hour at most.
+	parts    []flowlog.Rollup
+	coverage Coverage
+	read     Read
+}
+
+// Read says what an answer was made of.
+type Read struct {
+	Days  int `json:"daily_rollups"`
+	Hours int `json:"hourly_rollups"`
+	// RawSeconds is how much of the range was summed up from flow records, Records how many
+	// these were.
+	RawSeconds int64 `json:"raw_seconds"`
+	Records    int64 `json:"flow_records"`
+	// Unreadable are flow records of a version that this reader does not know, which the
+	// answer lacks.
+	Unreadable int64 `json:"unreadable_records"`
+}
+
+// sum reads rollups where they cover whole days and hours, and flow records for the rest.
+func (t *Trail) sum(ctx context.Context, q *question) (*sums, error) {
+	begin, err := t.started(ctx, q.interval)
+	if err != nil {
+		return nil, err
+	}
+	s := &sums{}
+	l := newLedger()
+	rest := []interval{{max(q.from, begin), q.to}}
+	for _, length := range []int64{day, hour} {
+		if length > q.coarsest {
+			continue
+		}
+		if rest, err = t.sumRollups(ctx, q, s, l, length, rest); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.readCoverage(ctx, l, rest); err != nil {
+		return nil, err
+	}
+	if err := t.sumFlows(ctx, q, s, l, rest); err != nil {
+		return nil, err
+	}
+	s.coverage = l.coverage(q.from, q.to, begin, t.Clock.Now().Unix())
+	return s, nil
+}
+
+// sumRollups adds the rollups of one length, and returns what they do not cover.
+func (t *Trail) sumRollups(ctx context.Context, q *question, s *sums, l *ledger, length int64, list []interval) ([]interval, error) {
+	starts := wholeStarts(list, length)
+	if len(starts) == 0 {
+		return list, nil
+	}
+	r, err := t.readRollups(ctx, q.filter, length, starts)
+	if err != nil {
+		return nil, err
+	}
+	var doubtful []interval
+	for _, start := range starts {
+		switch c := r.covered[start]; {
+		case c.total == 0:
+		case c.complete == c.total:
+			l.window = length / c.total
+			l.whole = append(l.whole, interval{start, start + length})
+		default:
+			doubtful = append(doubtful, interval{start, start + length})
+		}
+	}
+	if err := t.readCoverage(ctx, l, doubtful); err != nil {
+		return nil, err
+	}
+	used := map[int64]bool{}
+	for _, i := range l.whole {
+		used[i.from] = i.to-i.from == length
+	}
+	for _, i := range doubtful {
+		// The connector must have known of as many complete windows as there are: one that
+		// was added in the middle of an interval, or lost its state, has summed up less.
+		used[i.from] = r.covered[i.from].complete >= l.complete(i)
+	}
+	for key, rollup := range r.best {
+		if used[key.start] {
+			s.parts = append(s.parts, rollup)
+		}
+	}
+	rest, n := without(list, length, func(start int64) bool { return used[start] })
+	if length == day {
+		s.read.Days += n
+	} else {
+		s.read.Hours += n
+	}
+	return rest, nil
+}
+
+// sumFlows adds what flow records say, hour by hour.
+func (t *Trail) sumFlows(ctx context.Context, q *question, s *sums, l *ledger, list []interval) error {
+	var hours []interval
+	for _, i := range merged(list) {
+		s.read.RawSeconds += i.to - i.from
+		for i.from < i.to {
+			end := min((i.from/hour+1)*hour, i.to)
+			hours = append(hours, interval{i.from, end})
+			i.from = end
+		}
+	}
+	for n, i := range hours {
+		t.progress("flow records", n, len(hours))
+		a := newAdder(l.window, i)
+		read := &Question{Cluster: t.Cluster, Stream: flowlog.StreamFlows, Filter: q.filter.ofFlows() + keptForSums, Spans: []Span{unix(i.from, i.to)}}
+		err := t.Source.Read(ctx, read, func(e *Entry) error {
+			flow, err := ParseFlow(e)
+			if err != nil {
+				s.read.Unreadable++
+				return nil //nolint:nilerr // it is counted, and said
+			}
+			if q.filter.MatchesFlow(&flow) {
+				s.read.Records++
+				a.add(&flow)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		s.parts = append(s.parts, a.parts()...)
+		if len(a.windows) == 0 {
+			if err := t.checkThere(ctx, l, i); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkThere notes an interval as gone whose coverage says that it had records, and that
+// has none: flow records need not be kept as long as coverage is.
+func (t *Trail) checkThere(ctx context.Context, l *ledger, i interval) error {
+	if l.records(i) == 0 {
+		return nil
+	}
+	q := &Question{Cluster: t.Cluster, Stream: flowlog.StreamFlows, Spans: []Span{unix(i.from, i.to)}, Limit: 1}
+	there := false
+	err := t.Source.Read(ctx, q, func(*Entry) error {
+		there = true
+		return nil
+	})
+	if err == nil && !there {
+		l.gone = append(l.gone, i)
+	}
+	return err
+}
+
+// adder sums flow records of an interval up by edge.
+type adder struct {
+	window int64
+	interval
+	windows map[edgeInterval]*flowlog.Tally
+	hits    map[flowlog.Edge]*hits
+}
+
+// hits are the policy hits that decided flows of an edge, and how many each did.
+type hits map[string]int64
+
+func newAdder(window int64, i interval) *adder {
+	return &adder{window, i, make(map[edgeInterval]*flowlog.Tally), make(map[flowlog.Edge]*hits)}
+}
+
+func (a *adder) add(f *Flow) {
+	key := edgeInterval{f.Edge, f.Time.Unix() / a.window * a.window}
+	tally := a.windows[key]
+	if tally == nil {
+		tally = &flowlog.Tally{}
+		a.windows[key] = tally
+	}
+	tally.Add(f.Reporter, &f.Counters)
+	if f.Deciding == "" {
+		return
+	}
+	decided := a.hits[f.Edge]
+	if decided == nil {
+		decided = &hits{}
+		a.hits[f.Edge] = decided
+	}
+	(*decided)[f.Deciding]++
+}
+
+// parts are the sums as rollups.
+func (a *adder) parts() []flowlog.Rollup {
+	byEdge := make(map[flowlog.Edge]*flowlog.Rollup)
+	for key, tally := range a.windows {
+		r := byEdge[key.edge]
+		if r == nil {
+			r = &flowlog.Rollup{Edge: key.edge, Start: a.from, End: a.to, First: key.start}
+			byEdge[key.edge] = r
+		}
+		total := tally.Total()
+		r.Add(&total)
+		r.Windows++
+		r.First, r.Last = min(r.First, key.start), max(r.Last, key.start+a.window)
+	}
+	list := make([]flowlog.Rollup, 0, len(byEdge))
+	for edge, r := range byEdge {
+		if decided := a.hits[edge]; decided != nil {
+			for hit := range *decided {
+				r.Policies = append(r.Policies, hit)
+			}
+			slices.Sort(r.Policies)
+		}
+		list = append(list, *r)
+	}
+	return list
+}
+
+// alignedTo widens a span to whole windows.
+func alignedTo(span Span) interval {
+	from := span.From.Truncate(defaultWindow * time.Second).Unix()
+	to := span.To.Truncate(defaultWindow * time.Second)
+	if to.Before(span.To) {
+		to = to.Add(defaultWindow * time.Second)
+	}
+	return interval{from, to.Unix()}
+}
