@@ -36,8 +36,8 @@ type covered struct{ complete, total int64 }
 
 // readRollups reads the final rollups of intervals of a length that begin at starts: those
 // that f wants, or, if f is nil, only what they say of coverage. A final rollup has a time in the last second of its interval, so one second of each is
-// asked for; an hour's rollups are read in a fiftieth of the time that looking through the
-// hour takes.
+// asked for: the last seconds of 90 days took half a second, while looking through 29 days
+// of daily rollups took 1.2 s, because Loki takes a range apart by the hour.
 func (t *Trail) readRollups(ctx context.Context, f *Filter, length int64, starts []int64) (*rollups, error) {
 	r := &rollups{best: make(map[edgeInterval]flowlog.Rollup), covered: make(map[int64]covered)}
 	take := func(wanted *Filter) func(e *Entry) error {
