@@ -9,6 +9,8 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
+
+	"github.com/goldtrail/goldtrail/internal/storageclient"
 )
 
 // store keeps a state: as it was once, and a journal of what has changed it since. The
@@ -41,20 +43,9 @@ type stored struct {
 // openStore returns the store in the storage extension of that name, or one that keeps
 // nothing where id is nil.
 func openStore(ctx context.Context, host component.Host, id *component.ID, self component.ID) (*store, error) {
-	if id == nil {
-		return &store{}, nil
-	}
-	extension, ok := host.GetExtensions()[*id]
-	if !ok {
-		return nil, fmt.Errorf("'storage' is %s: no such extension is running; add it to 'extensions' and to 'service::extensions'", id)
-	}
-	keeper, ok := extension.(storage.Extension)
-	if !ok {
-		return nil, fmt.Errorf("'storage' is %s: must be a storage extension, such as file_storage", id)
-	}
-	client, err := keeper.GetClient(ctx, component.KindConnector, self, "")
+	client, err := storageclient.Open(ctx, host, id, component.KindConnector, self)
 	if err != nil {
-		return nil, fmt.Errorf("'storage' is %s: cannot be opened: %w", id, err)
+		return nil, err
 	}
 	return &store{client: client}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
+	"github.com/goldtrail/goldtrail/internal/storageclient"
 )
 
 // stateVersion is the version of state's form. Another one is not read.
@@ -125,20 +126,12 @@ func ledgerKey(start int64) string { return fmt.Sprintf("ledger/%d", start) }
 // openStore returns the store in the storage extension of that name, or one that keeps
 // nothing where id is nil.
 func openStore(ctx context.Context, host component.Host, id *component.ID, self component.ID, logger *zap.Logger) (*store, error) {
-	if id == nil {
-		return &store{client: storage.NewNopClient(), logger: logger}, nil
-	}
-	extension, ok := host.GetExtensions()[*id]
-	if !ok {
-		return nil, fmt.Errorf("'storage' is %s: no such extension is running; add it to 'extensions' and to 'service::extensions'", id)
-	}
-	keeper, ok := extension.(storage.Extension)
-	if !ok {
-		return nil, fmt.Errorf("'storage' is %s: must be a storage extension, such as file_storage", id)
-	}
-	client, err := keeper.GetClient(ctx, component.KindReceiver, self, "")
+	client, err := storageclient.Open(ctx, host, id, component.KindReceiver, self)
 	if err != nil {
-		return nil, fmt.Errorf("'storage' is %s: cannot be opened: %w", id, err)
+		return nil, err
+	}
+	if client == nil {
+		return &store{client: storage.NewNopClient(), logger: logger}, nil
 	}
 	return &store{client: client, logger: logger, keeps: true}, nil
 }
