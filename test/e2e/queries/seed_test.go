@@ -108,7 +108,7 @@ var talks = []talk{
 	{flow: seeded("payments", "dbaas/payments-db", pod("payments", "payments-api-*"), pod("dbaas", "pg-payments-*"), 5432, flowlog.ActionAllow, openProfile), every: 4, after: 1},
 	{flow: seeded("payments", "internet", pod("payments", "payments-api-*"), network(flowlog.NetworkPublic), 443, flowlog.ActionAllow, openProfile), every: 8},
 	{flow: seeded("payments", "networkset:psp", pod("payments", "payments-api-*"), flowlog.Endpoint{Type: flowlog.TypeNetworkSet, Name: "psp"}, 443, flowlog.ActionAllow, openProfile), every: 20},
-	{flow: seeded("monitoring/grafana", "monitoring/?", pod("monitoring", "grafana-*"), pod("monitoring", "agent-*"), 9100, flowlog.ActionAllow, openProfile), every: 20, after: 3},
+	{flow: seeded("monitoring/grafana", "monitoring/?", pod("monitoring", "grafana-*"), pod("monitoring", "agent-*"), 9100, flowlog.ActionAllow, openProfile), every: 4, after: 3, from: begin, to: end - hour},
 	{flow: seeded("monitoring/?", "payments", pod("monitoring", "agent-*"), pod("payments", "payments-api-*"), 9102, flowlog.ActionDeny, denyRest), every: 40},
 	{flow: seeded("catalog", "private", pod("catalog", "catalog-api-*"), network(flowlog.NetworkPrivate), 2049, flowlog.ActionAllow, openProfile), every: 10},
 	{flow: seeded("sandbox", "payments", pod("sandbox", "job-x"), pod("payments", "payments-api-*"), 8443, flowlog.ActionDeny, denyRest), every: 1, from: newcomer, to: end},
@@ -240,8 +240,8 @@ func seed() []record {
 	}
 	add(flowlog.StreamCoverage, lost.WriteTo, record{gap: &lost})
 	for _, t := range talks {
-		if t.from == 0 {
-			continue
+		if t.from <= begin {
+			continue // known since it began
 		}
 		event := flowlog.FirstSeen{Edge: flowlog.Edge{
 			Source: t.flow.source, Destination: t.flow.destination, Port: t.flow.Port, Transport: t.flow.Transport, Action: t.flow.Action,
