@@ -51,7 +51,7 @@ demo: $(DEMO) $(GOLDTRAIL) $(COLLECTOR) $(if $(GOLDMANE),,$(SIMULATOR)) $(if $(L
 ##@ Test it
 
 .PHONY: test
-test: lint drift race ledger e2e ## everything: lint, drift, unit tests with -race, the ledger test, end to end
+test: lint drift race ledger promql e2e ## everything: lint, drift, unit tests with -race, the ledger test, PromQL, end to end
 
 .PHONY: unit
 unit: ## the quick tests
@@ -71,6 +71,11 @@ ledger: ## everything goes wrong, and the trail still adds up; with GOLDMANE_BIN
 .PHONY: e2e
 e2e: $(COLLECTOR) $(SIMULATOR) $(DEMO) $(GOLDTRAIL) $(if $(LOKI_URL),,$(LOKI)) $(KUBE_APISERVER) $(ETCD) ## the whole pipeline, with the built Collector, a real Loki and a real Kubernetes API; TESTFLAGS='-v -run TestPipeline'
 	DEMO_BIN=$(ROOT)/$(DEMO) go test -tags e2e -count=1 -parallel 3 -timeout 20m $(TESTFLAGS) ./test/e2e/...
+
+# In a module of its own; the first time it compiles Prometheus's engine, a minute.
+.PHONY: promql
+promql: ## the PromQL of dashboards and alerts, in Prometheus's own engine
+	cd test/promql && go vet ./... && go test -count=1 ./...
 
 .PHONY: conformance
 conformance: ## what Goldmane does, against the simulator, and against a real one with GOLDMANE_BIN=/path/to/goldmane
@@ -93,13 +98,13 @@ lint: $(BIN)/golangci-lint $(BIN)/buf modules ## golangci-lint, format of the pr
 	$(BIN)/golangci-lint run --allow-parallel-runners ./...
 	cd internal/goldmane && $(ROOT)/$(BIN)/buf format --diff --exit-code
 
-# Only goldtrail's own module is held to `go mod tidy`. For the three that pin programs it
+# Only goldtrail's own module is held to `go mod tidy`. For the others it
 # would fetch the tests of some hundred dependencies' dependencies (for buf's, modules
 # that the module proxy does not have); that they build is what shows them whole.
 .PHONY: modules
 modules: ## fail if go.mod is not tidy, or a module wants more than Go 1.26
 	@go mod tidy -diff || { echo "go.mod or go.sum is not tidy: run \`make tidy\`" >&2; exit 1; }
-	@for module in . internal/tools test/loki test/kube; do \
+	@for module in . internal/tools test/loki test/kube test/promql; do \
 	  version=$$(cd $$module && go list -m -f '{{.GoVersion}}'); \
 	  case $$version in 1.26|1.26.*) ;; *) echo "$$module/go.mod says go $$version: Go 1.26 must do" >&2; exit 1;; esac; \
 	done

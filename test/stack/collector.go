@@ -21,8 +21,10 @@ type CollectorOptions struct {
 type Collector struct {
 	*Process
 	// EdgesURL is where the examples serve the edges' counters to Prometheus.
-	EdgesURL              string
-	healthURL, metricsURL string
+	EdgesURL string
+	// MetricsURL is where it serves its own metrics.
+	MetricsURL string
+	healthURL  string
 }
 
 // Collector starts otelcol-goldtrail and returns once its health_check answers. The
@@ -36,7 +38,7 @@ func (s *Stack) Collector(ctx context.Context, o CollectorOptions) (*Collector, 
 	}
 	endpoint := "127.0.0.1:" + strconv.Itoa(int(ports[0]))
 	c := &Collector{
-		healthURL: "http://" + endpoint, metricsURL: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[1]),
+		healthURL: "http://" + endpoint, MetricsURL: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[1]),
 		EdgesURL: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[2]),
 	}
 	env := append(environ(o.Env), "HEALTH_ENDPOINT="+endpoint,
@@ -76,7 +78,7 @@ func (c *Collector) Status(ctx context.Context) (string, error) {
 // Metric adds up the series of one of the Collector's own metrics, whose name begins
 // so. It is 0 where there is none yet.
 func (c *Collector) Metric(ctx context.Context, name string) (float64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.metricsURL, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.MetricsURL, http.NoBody)
 	if err != nil {
 		return 0, err
 	}
