@@ -135,6 +135,10 @@ generate: $(addprefix $(BIN)/,buf protoc-gen-go protoc-gen-go-grpc mdatagen) ## 
 	cd processor/svcidprocessor && $(ROOT)/$(BIN)/mdatagen metadata.yaml
 	cd connector/edgesconnector && $(ROOT)/$(BIN)/mdatagen metadata.yaml
 
+.PHONY: queries
+queries: $(LOKI) ## write the answers in docs/queries.md anew
+	go test -tags e2e -count=1 -run '^TestCookbook$$' ./test/e2e/queries -update
+
 .PHONY: tidy
 tidy: ## go mod tidy
 	go mod tidy

@@ -23,6 +23,7 @@ import (
 // components' documentation must have the name and the label, which the others show to
 // be what is exposed.
 func TestMetricsAreThere(t *testing.T) {
+	t.Parallel() // it mostly waits
 	s := stack.New(t.TempDir())
 	t.Cleanup(func() { require.NoError(t, s.Stop()) })
 	addr, _, err := s.Simulator(t.Context(), stack.SimulatorOptions{Window: time.Second, History: 30})
