@@ -139,6 +139,13 @@ generate: $(addprefix $(BIN)/,buf protoc-gen-go protoc-gen-go-grpc mdatagen) ## 
 queries: $(LOKI) ## write the answers in docs/queries.md anew
 	go test -tags e2e -count=1 -run '^TestCookbook$$' ./test/e2e/queries -update
 
+# The picture needs npm too: Graphviz, as WebAssembly.
+.PHONY: map
+map: $(COLLECTOR) $(SIMULATOR) $(LOKI) ## draw docs/service-map.svg anew, from what the dashboard's query says of the simulated cluster; needs npx
+	go test -tags e2e -count=1 -run '^TestServiceMap$$' ./test/e2e/queries -dot $(ROOT)/$(BUILD)/service-map.dot
+	npx --yes @hpcc-js/wasm-graphviz-cli@1.11.2 -T svg $(BUILD)/service-map.dot >$(BUILD)/service-map.svg
+	mv $(BUILD)/service-map.svg docs/service-map.svg
+
 .PHONY: tidy
 tidy: ## go mod tidy
 	go mod tidy

@@ -234,6 +234,8 @@ What to try next, while this runs on:
   build/goldtrail coverage --since 10m
   logcli --addr=%[1]s query '%[3]s'
 
+More questions, with answers, are in docs/queries.md; Grafana's dashboards are in deploy/dashboards.
+
 Ctrl-C ends it and removes everything.
 `, d.loki.URL, d.cluster, trail.Flows(d.cluster))
 }

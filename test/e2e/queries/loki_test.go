@@ -144,6 +144,11 @@ type series struct {
 // ask asks for query at the time at, or, with a step, over the span before it.
 func ask(t *testing.T, query string, at int64, span, step time.Duration) (kind string, result []series) {
 	t.Helper()
+	return askLoki(t, loki, query, at, span, step)
+}
+
+func askLoki(t *testing.T, address, query string, at int64, span, step time.Duration) (kind string, result []series) {
+	t.Helper()
 	path, values := "/loki/api/v1/query", url.Values{"query": {query}, "time": {nanos(at)}}
 	if step > 0 {
 		path = "/loki/api/v1/query_range"
@@ -152,7 +157,7 @@ func ask(t *testing.T, query string, at int64, span, step time.Duration) (kind s
 			"step": {strconv.Itoa(int(step / time.Second))}, "limit": {"5000"}, "direction": {"backward"},
 		}
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, loki+path+"?"+values.Encode(), http.NoBody)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address+path+"?"+values.Encode(), http.NoBody)
 	require.NoError(t, err)
 	body, err := do(req)
 	require.NoError(t, err, "%s", query)

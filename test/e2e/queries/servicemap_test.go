@@ -1,0 +1,110 @@
+//go:build e2e
+
+package queries
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
+	trailreader "github.com/goldtrail/goldtrail/internal/trail"
+	"github.com/goldtrail/goldtrail/test/stack"
+)
+
+var dotFile = flag.String("dot", "", "write the map that TestServiceMap gets to this file, for Graphviz")
+
+// The node graph of the overview shows the demo cluster as its flow records do: the
+// built Collector makes rollups of the simulator's traffic, the dashboard's query adds up
+// the rollups, and the test adds up the records that they were made of.
+func TestServiceMap(t *testing.T) {
+	t.Parallel() // it mostly waits
+	const interval, intervals = 300, 2
+	s := stack.New(t.TempDir())
+	t.Cleanup(func() { require.NoError(t, s.Stop()) })
+	address, _, err := s.OwnLoki(t.Context(), stack.LokiOptions{Dir: filepath.Join(t.TempDir(), "loki")})
+	require.NoError(t, err)
+	goldmane, _, err := s.Simulator(t.Context(), stack.SimulatorOptions{Window: window * time.Second, History: 70})
+	require.NoError(t, err)
+	_, err = s.Collector(t.Context(), stack.CollectorOptions{
+		Config: "../../../examples/local.yaml",
+		Set:    []string{"receivers.goldmane.recheck_delay=0s", "connectors.edges.interval=5m"},
+		Env:    map[string]string{"GOLDMANE_ENDPOINT": goldmane, "LOKI_URL": address, "K8S_CLUSTER_NAME": cluster},
+	})
+	require.NoError(t, err)
+	// The last intervals that are over, with all of their windows settled.
+	until := (time.Now().Unix() - 75) / interval * interval
+	from := until - interval*intervals
+
+	var query string
+	for _, p := range dashboards(t)["overview"].Panels {
+		if p.Type == "nodeGraph" {
+			query = strings.NewReplacer("$cluster", cluster, "$__range", fmt.Sprintf("%ds", until-from)).Replace(p.Targets[0].Expr)
+		}
+	}
+	require.NotEmpty(t, query)
+	var want, got points
+	var result []series
+	require.Eventually(t, func() bool {
+		var n int
+		if want, n, err = mapOfRecords(t, address, from, until); err != nil || n < interval*intervals/window*500 {
+			return false
+		}
+		_, result = askLoki(t, address, query, until, 0, 0)
+		got = pointsOf(t, result)
+		return maps.Equal(want, got)
+	}, time.Minute, time.Second, "the map is not what the records say")
+	t.Logf("%d edges between Services", len(got))
+	require.Greater(t, len(got), 250)
+	if *dotFile != "" {
+		require.NoError(t, os.WriteFile(*dotFile, []byte(dot(t, result)), 0o600))
+	}
+}
+
+// mapOfRecords adds up the flow records of [from, until) by Services and outcome, and says how
+// many there are.
+func mapOfRecords(t *testing.T, address string, from, until int64) (points, int, error) {
+	t.Helper()
+	type edge struct {
+		flowlog.Edge
+		window int64
+	}
+	tallies := map[edge]*flowlog.Tally{}
+	n := 0
+	client := trailreader.Client{URL: address}
+	for e, err := range client.Entries(t.Context(), trailreader.Flows(cluster), time.Unix(from, 0), time.Unix(until, 0)) {
+		if err != nil {
+			return nil, 0, err
+		}
+		f, err := e.Flow()
+		if err != nil {
+			return nil, 0, err
+		}
+		key := edge{flowlog.Edge{
+			Source: e.Metadata[trailreader.Label(flowlog.SourceIdentity)], Destination: e.Metadata[trailreader.Label(flowlog.DestinationIdentity)],
+			Port: f.Port, Transport: f.Transport, Action: f.Action,
+		}, e.Time.Unix() / window}
+		if tallies[key] == nil {
+			tallies[key] = &flowlog.Tally{}
+		}
+		tallies[key].Add(f.Reporter, &f.Counters)
+		n++
+	}
+	p := points{}
+	for e, tally := range tallies {
+		sum, color := tally.Total(), "green"
+		if e.Action == flowlog.ActionDeny {
+			color = "red"
+		}
+		p.add(0, labels{"id": e.Source + " " + e.Destination + " " + e.Action, "source": e.Source, "target": e.Destination, "color": color},
+			float64(sum.SourceBytes+sum.DestinationBytes))
+	}
+	return p, n, nil
+}
