@@ -212,6 +212,14 @@ func rolled(top int, count func(*flowlog.Rollup) int64, name func(*flowlog.Rollu
 	}}
 }
 
+// inMegabytes is a panel with the numbers of another by a million: the node graph has no units
+// of its own.
+func inMegabytes(s shown) shown {
+	return shown{top: s.top, numbers: func(from, to int64, add func(map[string]string, float64)) {
+		s.numbers(from, to, func(l map[string]string, n float64) { add(l, n/1e6) })
+	}}
+}
+
 func bytesOf(r *flowlog.Rollup) int64 { return r.SourceBytes + r.DestinationBytes }
 func flowsIn(r *flowlog.Rollup) int64 { return r.Flows }
 
@@ -263,13 +271,13 @@ func shownOf(service string) map[string]shown {
 		return windows
 	}
 	return map[string]shown{
-		"overview/Service map/A": rolled(0, bytesOf, func(r *flowlog.Rollup) labels {
+		"overview/Service map/A": inMegabytes(rolled(0, bytesOf, func(r *flowlog.Rollup) labels {
 			color := "green"
 			if r.Action == flowlog.ActionDeny {
 				color = "red"
 			}
 			return labels{"id": r.Source + " " + r.Destination + " " + r.Action, "source": r.Source, "target": r.Destination, "color": color}
-		}),
+		})),
 		"overview/Top talkers/A": rolled(20, bytesOf, pair),
 		"overview/Denied/A": rolled(20, flowsIn, func(r *flowlog.Rollup) labels {
 			return where(r.Action == flowlog.ActionDeny, pair(r))
@@ -280,7 +288,7 @@ func shownOf(service string) map[string]shown {
 		"overview/Unattributed/A": rolled(20, flowsIn, func(r *flowlog.Rollup) labels {
 			return where(untold(r.Source) || untold(r.Destination), pair(r))
 		}),
-		"overview/Flow records an hour/A": rolled(0, flowsIn, func(r *flowlog.Rollup) labels { return labels{"outcome": r.Action} }),
+		"overview/Flow records by time/A": rolled(0, flowsIn, func(r *flowlog.Rollup) labels { return labels{"outcome": r.Action} }),
 		"overview/New edges/A":            ofStream(flowlog.StreamEdges, func(r *record) bool { return r.seen != nil }),
 
 		"service/Peers in/A": rolled(0, flowsIn, func(r *flowlog.Rollup) labels {
@@ -295,8 +303,8 @@ func shownOf(service string) map[string]shown {
 		"service/Policies/A": rolled(0, flowsIn, func(r *flowlog.Rollup) labels {
 			return where(r.Destination == service, labels{"hits": strings.Join(r.Policies, ",")})
 		}),
-		"service/Bytes an hour/A": rolled(0, bytesOf, func(r *flowlog.Rollup) labels { return where(r.Destination == service, labels{}) }),
-		"service/Bytes an hour/B": rolled(0, bytesOf, func(r *flowlog.Rollup) labels { return where(r.Source == service, labels{}) }),
+		"service/Bytes by time/A": rolled(0, bytesOf, func(r *flowlog.Rollup) labels { return where(r.Destination == service, labels{}) }),
+		"service/Bytes by time/B": rolled(0, bytesOf, func(r *flowlog.Rollup) labels { return where(r.Source == service, labels{}) }),
 		"service/Flow records/A": ofStream(flowlog.StreamFlows, func(r *record) bool {
 			return r.flow.source == service || r.flow.destination == service
 		}),

@@ -25,12 +25,12 @@ func dot(t *testing.T, result []series) string {
 	type edge struct {
 		source, target string
 		denied         bool
-		bytes          float64
+		megabytes      float64
 	}
 	var edges []edge
 	for _, s := range result {
 		e := edge{source: s.Metric["source"], target: s.Metric["target"], denied: s.Metric["color"] == "red"}
-		_, err := fmt.Sscan(s.Value[1].(string), &e.bytes)
+		_, err := fmt.Sscan(s.Value[1].(string), &e.megabytes)
 		require.NoError(t, err)
 		// What a Service says to itself, and nodes, would only stand in the way.
 		if e.source != e.target && !strings.HasPrefix(e.source+e.target, "host:") && !strings.Contains(e.target, "host:") {
@@ -38,7 +38,7 @@ func dot(t *testing.T, result []series) string {
 		}
 	}
 	slices.SortFunc(edges, func(a, b edge) int {
-		return cmp.Or(cmp.Compare(b.bytes, a.bytes), cmp.Compare(a.source+a.target, b.source+b.target))
+		return cmp.Or(cmp.Compare(b.megabytes, a.megabytes), cmp.Compare(a.source+a.target, b.source+b.target))
 	})
 	var b strings.Builder
 	b.WriteString(`digraph {
@@ -73,7 +73,7 @@ func dot(t *testing.T, result []series) string {
 				}
 			}
 		}
-		style := fmt.Sprintf("penwidth=%.1f", max(0.8, math.Log10(e.bytes+1)-4.5))
+		style := fmt.Sprintf("penwidth=%.1f", max(0.8, math.Log10(e.megabytes)+1.5))
 		if e.denied {
 			style = `color="#e5484d", style=dashed, penwidth=1.3, constraint=false`
 		}

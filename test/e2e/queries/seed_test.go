@@ -89,7 +89,7 @@ func seeded(source, destination string, from, to flowlog.Endpoint, port int64, a
 	return f
 }
 
-func withService(f seededFlow, s flowlog.Service) seededFlow { //nolint:gocritic // a copy is the point
+func withService(f seededFlow, s flowlog.Service) seededFlow {
 	f.Service = s
 	return f
 }
