@@ -98,9 +98,9 @@ lint: $(BIN)/golangci-lint $(BIN)/buf modules ## golangci-lint, format of the pr
 	$(BIN)/golangci-lint run --allow-parallel-runners ./...
 	cd internal/goldmane && $(ROOT)/$(BIN)/buf format --diff --exit-code
 
-# Only goldtrail's own module is held to `go mod tidy`. For the others it
-# would fetch the tests of some hundred dependencies' dependencies (for buf's, modules
-# that the module proxy does not have); that they build is what shows them whole.
+# Only goldtrail's own module is held to `go mod tidy`. For the others it would fetch the
+# tests of some hundred dependencies' dependencies (for buf's, modules that the module
+# proxy does not have); that they build is what shows them whole.
 .PHONY: modules
 modules: ## fail if go.mod is not tidy, or a module wants more than Go 1.26
 	@go mod tidy -diff || { echo "go.mod or go.sum is not tidy: run \`make tidy\`" >&2; exit 1; }

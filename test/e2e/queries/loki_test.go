@@ -35,6 +35,10 @@ var (
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	if os.Getenv("LOKI_URL") != "" {
+		fmt.Fprintln(os.Stderr, "skipped: LOKI_URL is set, and a known trail needs a Loki of its own, with limits of its own")
+		return 0
+	}
 	dir, err := os.MkdirTemp("", "goldtrail-queries-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
