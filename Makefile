@@ -203,7 +203,7 @@ $(SIMULATOR): $(call sources,cmd/goldmane-sim internal)
 	@go build -trimpath -o $@ ./cmd/goldmane-sim
 	@touch $@
 
-$(GOLDTRAIL): $(call sources,cmd/goldtrail internal/trail internal/flowlog)
+$(GOLDTRAIL): $(call sources,cmd/goldtrail internal/trail internal/flowlog internal/doctor internal/goldmane)
 	@echo "building goldtrail"
 	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $@ ./cmd/goldtrail
 	@touch $@

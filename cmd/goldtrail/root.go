@@ -81,7 +81,7 @@ func (a *app) command() *cobra.Command {
 	a.connection.register(flags)
 	flags.StringVarP(&a.output, "output", "o", formatTable, "table, json, csv, mermaid or dot")
 	flags.BoolVar(&a.explain, "explain", false, "tell the LogQL that was asked, on standard error")
-	root.AddCommand(a.edgesCommand(), a.peersCommand(), a.flowsCommand(), a.diffCommand(), a.coverageCommand())
+	root.AddCommand(a.edgesCommand(), a.peersCommand(), a.flowsCommand(), a.diffCommand(), a.coverageCommand(), a.doctorCommand())
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formatTable, formatJSON, formatCSV, formatMermaid, formatDOT}, cobra.ShellCompDirectiveNoFileComp)))
 	return root
 }
