@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -217,30 +216,24 @@ func (s *section) trusted(g *Goldmane, state *tls.ConnectionState, roots *x509.C
 	return false
 }
 
-// Alerts of TLS, by which a server says what it has against a client (RFC 8446, 6.2).
-const (
-	alertExpired    = tls.AlertError(45)
-	alertUnknownCA  = tls.AlertError(48)
-	alertNoneShown  = tls.AlertError(116)
-	alertBadCert    = tls.AlertError(42)
-	alertDenied     = tls.AlertError(49)
-	alertBadVersion = tls.AlertError(70)
-)
+// alerts tell from the text of a server's alert, whose type crypto/tls keeps to itself,
+// what it has against us.
+var alerts = []struct{ text, remedy string }{
+	{"certificate required", "Goldmane asks for a client certificate: " + clientRemedy},
+	{"expired certificate", "our certificate has ended, says Goldmane: " + renewClient},
+	{"unknown certificate authority", clientRemedy},
+	{"bad certificate", clientRemedy},
+	{"access denied", clientRemedy},
+	{"protocol version not supported", "something between us and Goldmane speaks a TLS older than 1.2"},
+}
 
 // refused says what a failed handshake means.
 func (s *section) refused(err error) {
-	var alert tls.AlertError
 	remedy := "is it Goldmane? Its log says more"
-	if errors.As(err, &alert) {
-		switch alert {
-		case alertNoneShown:
-			remedy = "Goldmane asks for a client certificate: " + clientRemedy
-		case alertExpired:
-			remedy = "our certificate has ended, says Goldmane: " + renewClient
-		case alertUnknownCA, alertBadCert, alertDenied:
-			remedy = clientRemedy
-		case alertBadVersion:
-			remedy = "something between us and Goldmane speaks a TLS older than 1.2"
+	for _, alert := range alerts {
+		if strings.Contains(err.Error(), alert.text) {
+			remedy = alert.remedy
+			break
 		}
 	}
 	s.fail("tls", remedy, "%v", err)
@@ -257,10 +250,7 @@ func (s *section) failedCall(name string, err error) {
 	case codes.ResourceExhausted:
 		remedy = "one window is more than 256 MiB: raise 'max_recv_msg_size_mib' of the receiver"
 	case codes.Unavailable:
-		remedy = "is it Goldmane? The connection was closed"
-		if strings.Contains(err.Error(), "frame too large") || strings.Contains(err.Error(), "server preface") {
-			remedy = "whatever it is at '--goldmane', it speaks no HTTP/2: " + fmt.Sprint("Goldmane is at goldmane.calico-system.svc:7443")
-		}
+		remedy = "is it Goldmane? In a cluster that is at goldmane.calico-system.svc:7443"
 	}
 	s.fail(name, remedy, "%v", err)
 }

@@ -117,7 +117,7 @@ func (l *Loki) newestOf(ctx context.Context, of recordsOf, cluster string, now t
 	var answer struct {
 		Data struct {
 			Result []struct {
-				Values [][]string `json:"values"`
+				Values [][]any `json:"values"` // time, line, and perhaps more
 			} `json:"result"`
 		} `json:"data"`
 	}
@@ -130,7 +130,7 @@ func (l *Loki) newestOf(ctx context.Context, of recordsOf, cluster string, now t
 			if len(value) == 0 {
 				continue
 			}
-			ns, err := strconv.ParseInt(value[0], 10, 64)
+			ns, err := strconv.ParseInt(fmt.Sprint(value[0]), 10, 64)
 			if err != nil {
 				return time.Time{}, fmt.Errorf("the answer of Loki: %w", err)
 			}
