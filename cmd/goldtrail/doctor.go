@@ -184,6 +184,7 @@ func (a *app) paragraph(b *strings.Builder, status doctor.Status, heading, text 
 			begin, end = bold, plain
 		case doctor.Skipped:
 			begin, end = dim, plain
+		default:
 		}
 	}
 	room := utf8.RuneCountInString(text)

@@ -251,6 +251,7 @@ func (s *section) failedCall(name string, err error) {
 		remedy = "one window is more than 256 MiB: raise 'max_recv_msg_size_mib' of the receiver"
 	case codes.Unavailable:
 		remedy = "is it Goldmane? In a cluster that is at goldmane.calico-system.svc:7443"
+	default:
 	}
 	s.fail(name, remedy, "%v", err)
 }

@@ -116,10 +116,10 @@ func (l *Loki) limits(ctx context.Context, s *section) {
 
 func (c *settings) structuredMetadata(s *section, why string) {
 	const name = "structured metadata"
-	allowed := c.text("allow_structured_metadata")
+	allowed := c.text("allow_structured_metadata") // which /config leaves out where it is false
 	entries, known := c.number("max_structured_metadata_entries_count")
 	switch {
-	case allowed == "":
+	case allowed == "" && !c.whole:
 		s.skip(name, "cannot be told: %s", why)
 	case allowed != "true":
 		s.fail(name, "set limits_config::allow_structured_metadata to true (schema v13 and tsdb are needed for it)", "it is not allowed: Loki refuses OTLP")

@@ -132,6 +132,7 @@ func TestLoki(t *testing.T) {
 		{"OTLP fails", map[string]said{"/otlp/v1/logs": {http.StatusBadRequest, "structured metadata is disallowed"}}, "otlp", wanted{Failure, "disallowed", "allow_structured_metadata"}},
 		{"OTLP answers as it should", map[string]said{"/otlp/v1/logs": {http.StatusNoContent, ""}}, "otlp", wanted{OK, "", ""}},
 		{"no structured metadata", config("limits_config: {allow_structured_metadata: false}"), "structured metadata", wanted{Failure, "not allowed", "schema v13"}},
+		{"no structured metadata, in Loki's words", config("limits_config: {max_query_series: 500}"), "structured metadata", wanted{Failure, "not allowed", "schema v13"}},
 		{"few attributes", config("limits_config: {allow_structured_metadata: true, max_structured_metadata_entries_count: 4}"), "structured metadata", wanted{Failure, "4 attributes", "8 or more"}},
 		{"small burst", config("limits_config: {ingestion_burst_size_mb: 1}"), "pushes", wanted{Failure, "can never pass", "ingestion_burst_size_mb"}},
 		{"nothing old", config("limits_config: {ingestion_burst_size_mb: 6, reject_old_samples: true, reject_old_samples_max_age: 30m}"), "pushes", wanted{Failure, "30m", "reject_old_samples_max_age"}},

@@ -24,7 +24,7 @@ type Collector struct {
 	EdgesURL string
 	// MetricsURL is where it serves its own metrics.
 	MetricsURL string
-	healthURL  string
+	HealthURL  string // of its health_check
 }
 
 // Collector starts otelcol-goldtrail and returns once its health_check answers. The
@@ -38,13 +38,13 @@ func (s *Stack) Collector(ctx context.Context, o CollectorOptions) (*Collector, 
 	}
 	endpoint := "127.0.0.1:" + strconv.Itoa(int(ports[0]))
 	c := &Collector{
-		healthURL: "http://" + endpoint, MetricsURL: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[1]),
+		HealthURL: "http://" + endpoint, MetricsURL: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[1]),
 		EdgesURL: fmt.Sprintf("http://127.0.0.1:%d/metrics", ports[2]),
 	}
 	env := append(environ(o.Env), "HEALTH_ENDPOINT="+endpoint,
 		"METRICS_PORT="+strconv.Itoa(int(ports[1])), "EDGES_METRICS_PORT="+strconv.Itoa(int(ports[2])))
 	c.Process, err = s.start(ctx, "otelcol-goldtrail", "COLLECTOR_BIN", collectorArgs(o), env,
-		func(ctx context.Context, _ *Process) error { return answers(ctx, c.healthURL) })
+		func(ctx context.Context, _ *Process) error { return answers(ctx, c.HealthURL) })
 	if err != nil {
 		return nil, err
 	}
@@ -52,12 +52,12 @@ func (s *Stack) Collector(ctx context.Context, o CollectorOptions) (*Collector, 
 }
 
 // Healthy returns nil if the Collector's health_check answers with 200.
-func (c *Collector) Healthy(ctx context.Context) error { return answers(ctx, c.healthURL) }
+func (c *Collector) Healthy(ctx context.Context) error { return answers(ctx, c.HealthURL) }
 
 // Status returns the status that the Collector's health_check tells of all components
 // together: StatusOK, StatusRecoverableError.
 func (c *Collector) Status(ctx context.Context) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.healthURL, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.HealthURL, http.NoBody)
 	if err != nil {
 		return "", err
 	}
@@ -70,7 +70,7 @@ func (c *Collector) Status(ctx context.Context) (string, error) {
 		Status string `json:"status"`
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&health); err != nil {
-		return "", fmt.Errorf("health_check at %s: %w", c.healthURL, err)
+		return "", fmt.Errorf("health_check at %s: %w", c.HealthURL, err)
 	}
 	return health.Status, nil
 }
