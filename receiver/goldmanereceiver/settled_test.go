@@ -265,3 +265,26 @@ func TestAConnectionThatIsMadeAnewIsNoRestart(t *testing.T) {
 	assert.False(t, r.logContains("Goldmane has lost its flows")())
 	metadatatest.AssertEqualGoldmaneReconnects(t, r.telemetry, sum(1), ignore)
 }
+
+// A window may be readable for an hour and more, and the cause of its loss is what kept it
+// from being read: what went on when it left the ring, or else for most of that time.
+func TestWhyAWindowWasLost(t *testing.T) {
+	const start = windowStart
+	left := time.Unix(start, 0).Add(ringWindows * defaultWindow)
+	for name, c := range map[string]struct {
+		down, blocked spell
+		want          string
+	}{
+		"nothing else went on":                  {want: "ring_overrun"},
+		"down when it left":                     {down: spell{left.Add(-time.Minute), left.Add(time.Hour)}, want: "receiver_down"},
+		"down until shortly before":             {down: spell{left.Add(-50 * time.Minute), left.Add(-time.Minute)}, want: "receiver_down"},
+		"down for a moment, long before":        {down: spell{left.Add(-50 * time.Minute), left.Add(-45 * time.Minute)}, want: "ring_overrun"},
+		"blocked when it left":                  {blocked: spell{left.Add(-time.Minute), left}, want: "downstream_blocked"},
+		"blocked until shortly before":          {blocked: spell{left.Add(-50 * time.Minute), left.Add(-time.Second)}, want: "downstream_blocked"},
+		"blocked for a moment":                  {blocked: spell{left.Add(-5 * time.Minute), left.Add(-time.Minute)}, want: "ring_overrun"},
+		"down for long, and blocked as it left": {down: spell{left.Add(-50 * time.Minute), left.Add(-10 * time.Minute)}, blocked: spell{left.Add(-10 * time.Minute), left.Add(time.Minute)}, want: "downstream_blocked"},
+	} {
+		r := &goldmaneReceiver{cfg: createDefaultConfig().(*Config), state: &state{Window: 15, Blocked: c.blocked}, down: c.down}
+		assert.Equal(t, c.want, r.whyLost(start), name)
+	}
+}
