@@ -52,8 +52,8 @@ func explainError(ctx context.Context, err error, c *connection) (code int, mess
 		return exitLoki, fmt.Sprintf("no answer from Loki at %s: %v; name it with --addr or LOKI_ADDR, from outside the cluster after `kubectl port-forward svc/loki 3100`", c.Addr, why)
 	case errors.As(err, &refused):
 		return exitLoki, refusal(refused, c)
-	case errors.As(err, &file):
-		return exitFailed, err.Error()
+	case errors.As(err, &file) && file.Path == c.File:
+		return exitFailed, fmt.Sprintf("'--file' is %q: %v; name a file that the Collector's file exporter wrote", c.File, file.Err)
 	}
 	return exitFailed, err.Error()
 }
