@@ -33,17 +33,20 @@ const (
 
 // settings are what the configuration says of sums; those that sums were begun with.
 type settings struct {
-	Interval int64 // seconds
-	Daily    bool
-	Learn    int64 // seconds
-	Expire   int64 // seconds
+	Lengths  [grains]int64 // seconds, 0 where there are none
+	Learn    int64         // seconds
+	Expire   int64         // seconds
 	MaxEdges int
 }
 
 func settingsOf(cfg *Config) settings {
+	length := int64(cfg.Interval.Seconds())
+	lengths := [grains]int64{quarters: length / 4, wholes: length}
+	if cfg.Daily {
+		lengths[days] = secondsADay
+	}
 	return settings{
-		Interval: int64(cfg.Interval.Seconds()), Daily: cfg.Daily,
-		Learn: int64(cfg.KnownEdges.Learn.Seconds()), Expire: int64(cfg.KnownEdges.Expire.Seconds()), MaxEdges: cfg.KnownEdges.Max,
+		Lengths: lengths, Learn: int64(cfg.KnownEdges.Learn.Seconds()), Expire: int64(cfg.KnownEdges.Expire.Seconds()), MaxEdges: cfg.KnownEdges.Max,
 	}
 }
 
@@ -62,8 +65,8 @@ type cluster struct {
 	// Swept is what Newest was when sweep was last called.
 	Swept int64
 	// All by their start.
-	Windows         map[int64]*window
-	Intervals, Days map[int64]*interval
+	Windows   map[int64]*window
+	Intervals [grains]map[int64]*interval
 	// Finals are the windows that became final last, which are not closed yet.
 	Finals []int64
 
@@ -75,13 +78,15 @@ type cluster struct {
 type tally struct {
 	repeated, overflowed      int64
 	malformed, future, tooOld int64
-	lostRollups, lostDaily    int64
+	lost                      [grains]int64
 }
 
 func newCluster(resource []byte, set settings) *cluster {
 	c := &cluster{
-		Resource: resource, Windows: map[int64]*window{}, Intervals: map[int64]*interval{}, Days: map[int64]*interval{},
-		Edges: newKnown(set.MaxEdges), set: set,
+		Resource: resource, Windows: map[int64]*window{}, Edges: newKnown(set.MaxEdges), set: set,
+	}
+	for g := range c.Intervals {
+		c.Intervals[g] = map[int64]*interval{}
 	}
 	return c
 }
@@ -159,12 +164,13 @@ func (c *cluster) window(start, end int64) *window {
 	return w
 }
 
-// intervalsOf returns the interval and the day, if any, that a window belongs to: those
-// that it begins in.
-func (c *cluster) intervalsOf(start int64) [2]*interval {
-	of := [2]*interval{in(c.Intervals, start, c.set.Interval)}
-	if c.set.Daily {
-		of[1] = in(c.Days, start, secondsADay)
+// intervalsOf returns the interval of each grain that a window belongs to: those that it
+// begins in. Without days there is none of them.
+func (c *cluster) intervalsOf(start int64) (of [grains]*interval) {
+	for g, length := range c.set.Lengths {
+		if length > 0 {
+			of[g] = in(c.Intervals[g], start, length)
+		}
 	}
 	return of
 }
@@ -257,25 +263,29 @@ func (c *cluster) sweep() {
 		return
 	}
 	c.Swept = c.Newest
-	for _, i := range c.Intervals {
-		if c.done(i, &c.tally.lostRollups) {
+	for _, i := range c.Intervals[wholes] {
+		// What is left unknown of its windows stays so.
+		if c.done(wholes, i, c.Newest > i.End+keptWindows*c.Window) {
 			c.forget(i)
 		}
 	}
-	for start, i := range c.Days {
-		if c.done(i, &c.tally.lostDaily) {
-			delete(c.Days, start)
+	for _, g := range [...]grain{quarters, days} {
+		for start, i := range c.Intervals[g] {
+			if c.done(g, i, i.End <= c.Horizon) {
+				delete(c.Intervals[g], start)
+			}
 		}
 	}
-	if c.Newest/c.set.Interval != before/c.set.Interval {
+	if length := c.set.Lengths[wholes]; c.Newest/length != before/length {
 		c.Edges.forget(c.Newest-c.set.Expire, c.set.MaxEdges/10, c.inUse())
 	}
 }
 
 // done reports whether an interval need not be kept, and counts what was not said of it.
-func (c *cluster) done(i *interval, lost *int64) bool {
+// settled is whether nothing comes for it any more, although not all its windows are closed.
+func (c *cluster) done(g grain, i *interval, settled bool) bool {
 	switch {
-	case i.Closed < i.windows(c.Window) && c.Newest <= i.End+keptWindows*c.Window:
+	case !settled && i.Closed < i.windows(c.Window):
 		return false
 	case i.said():
 		return true
@@ -284,13 +294,13 @@ func (c *cluster) done(i *interval, lost *int64) bool {
 	}
 	for _, s := range i.Sums {
 		if int64(s.Said) < i.sequence(s, true) {
-			*lost++
+			c.tally.lost[g]++
 		}
 	}
 	return true
 }
 
-// forget forgets an interval and its windows.
+// forget forgets a whole interval and its windows.
 func (c *cluster) forget(i *interval) {
 	for start, w := range c.Windows {
 		if i.Start <= start && start < i.End {
@@ -298,14 +308,14 @@ func (c *cluster) forget(i *interval) {
 			delete(c.Windows, start)
 		}
 	}
-	delete(c.Intervals, i.Start)
+	delete(c.Intervals[wholes], i.Start)
 	c.Horizon = max(c.Horizon, i.End)
 }
 
 // inUse returns whether an edge has a sum.
 func (c *cluster) inUse() func(uint32) bool {
 	var used bits
-	for _, all := range [...]map[int64]*interval{c.Intervals, c.Days} {
+	for _, all := range c.Intervals {
 		for _, i := range all {
 			for n := range i.Sums {
 				used.add(n)

@@ -24,7 +24,8 @@ const (
 
 // Config is the connector's configuration.
 type Config struct {
-	// Interval is what a rollup sums up, aligned to the epoch: a whole part of a day.
+	// Interval is what a rollup sums up, aligned to the epoch: a whole part of a day. There is
+	// one of each quarter of it too.
 	Interval time.Duration `mapstructure:"interval"`
 	// Daily adds a rollup of every edge and day.
 	Daily bool `mapstructure:"daily"`
@@ -84,8 +85,8 @@ func (c *Config) Validate() error {
 		errs = append(errs, fmt.Errorf("'%s' is %v: %s", key, value, rule))
 	}
 	switch {
-	case c.Interval < time.Minute || c.Interval%time.Second != 0 || day%c.Interval != 0:
-		refuse("interval", c.Interval, "must be a whole part of a day and at least 1m, such as 15m or 1h, so that intervals add up to days; leave it out for 1h")
+	case c.Interval < time.Minute || c.Interval%(4*time.Second) != 0 || day%c.Interval != 0:
+		refuse("interval", c.Interval, "must be a whole part of a day, at least 1m and a multiple of 4s, such as 20m or 1h, so that quarters add up to intervals and intervals to days; leave it out for 1h, which the goldtrail command reads")
 	case c.Daily && c.Interval == day:
 		refuse("interval", c.Interval, "is what 'daily' gives already; set 'daily' to false, or choose a shorter interval")
 	}
@@ -96,7 +97,7 @@ func (c *Config) Validate() error {
 		refuse("known_edges::expire", c.KnownEdges.Expire, "must be at least 24h; an edge that is used once a day would be new every day. Leave it out for 2160h, 90 days")
 	}
 	if c.KnownEdges.Max < 1 {
-		refuse("known_edges::max", c.KnownEdges.Max, fmt.Sprintf("must be at least 1; an edge takes up to 1 KB of memory. Leave it out for %d", defaultMaxEdges))
+		refuse("known_edges::max", c.KnownEdges.Max, fmt.Sprintf("must be at least 1; an edge takes up to 1.2 KB of memory. Leave it out for %d", defaultMaxEdges))
 	}
 	if c.Metrics.Interval < time.Second {
 		refuse("metrics::interval", c.Metrics.Interval, "must be at least 1s; leave it out for 1m")

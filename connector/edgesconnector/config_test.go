@@ -38,8 +38,9 @@ func TestValidate(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"too short":          {func(c *Config) { c.Interval = time.Second }, "'interval' is 1s: must be a whole part of a day and at least 1m, such as 15m or 1h, so that intervals add up to days; leave it out for 1h"},
-		"no part of a day":   {func(c *Config) { c.Interval = 7 * time.Hour }, "'interval' is 7h0m0s: must be a whole part of a day"},
+		"too short":          {func(c *Config) { c.Interval = time.Second }, "'interval' is 1s: must be a whole part of a day, at least 1m and a multiple of 4s, such as 20m or 1h, so that quarters add up to intervals and intervals to days; leave it out for 1h, which the goldtrail command reads"},
+		"no whole quarters":  {func(c *Config) { c.Interval = 90 * time.Second }, "'interval' is 1m30s: must be a whole part of a day, at least 1m and a multiple of 4s"},
+		"no part of a day":   {func(c *Config) { c.Interval = 7 * time.Hour }, "'interval' is 7h0m0s: must be a whole part of a day,"},
 		"negative":           {func(c *Config) { c.Interval = -time.Hour }, "'interval' is -1h0m0s"},
 		"days twice":         {func(c *Config) { c.Interval = day }, "'interval' is 24h0m0s: is what 'daily' gives already; set 'daily' to false, or choose a shorter interval"},
 		"learns backwards":   {func(c *Config) { c.KnownEdges.Learn = -1 }, "'known_edges::learn' is -1ns: must be at least 0s"},

@@ -6,6 +6,22 @@ import (
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
 
+// grain is how fine rollups are.
+type grain uint8
+
+const (
+	quarters grain = iota // a fourth of what is configured
+	wholes                // as configured; windows are kept as long as theirs is
+	days
+	grains // how many there are
+)
+
+// streams is where rollups of a grain go.
+var streams = [grains]string{flowlog.StreamEdgesQuarters, flowlog.StreamEdges, flowlog.StreamEdgesDaily}
+
+// kinds is what telemetry calls rollups of a grain.
+var kinds = [grains]string{"quarter", "rollup", "daily"}
+
 // interval is what is summed up of one interval. Fields are exported for gob.
 type interval struct {
 	Start, End int64
@@ -18,8 +34,8 @@ type interval struct {
 	Changed int64
 }
 
-// sum is one edge in an interval. There are as many as edges, two or three times: it is
-// kept small.
+// sum is one edge in an interval. There are as many as edges, up to six times: it
+// is kept small.
 type sum struct {
 	flowlog.Sum
 	// Records are those that were noted, whether they count or not.

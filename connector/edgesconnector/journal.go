@@ -119,7 +119,7 @@ func (e *entry) report(r *report) {
 
 func (e *entry) said(p *parcel) {
 	e.item(itemSaid)
-	e.bool(p.daily)
+	e.uint(uint64(p.grain))
 	e.int(p.interval)
 	e.uint(uint64(len(p.edges)))
 	for i, n := range p.edges {
@@ -276,7 +276,13 @@ func (r *entryReader) flow(o *observation) {
 }
 
 func (r *entryReader) said() *parcel {
-	p := &parcel{daily: r.bool(), interval: r.int()}
+	p := &parcel{}
+	if g := r.uint(); g < uint64(grains) {
+		p.grain = grain(g)
+	} else {
+		r.fail()
+	}
+	p.interval = r.int()
 	for n := r.uint(); n > 0 && r.err == nil; n-- {
 		p.edges = append(p.edges, uint32(r.uint()))
 		p.sequences = append(p.sequences, r.int())

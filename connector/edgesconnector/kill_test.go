@@ -231,15 +231,15 @@ func TestKill(t *testing.T) {
 	k.start()
 	defer k.kill()
 
-	hours, days := expect(3600), expect(secondsADay)
+	want := expect()
 	const windows = 3 * hourWindows
 	for w := range int64(windows + 24) {
 		k.now = hourStart + (w+3)*windowLength
 		if w < windows {
-			k.window(w, false, 40, hours, days)
+			k.window(w, false, 40, want)
 		}
 		if w >= 24 {
-			k.window(w-24, true, 2, hours, days)
+			k.window(w-24, true, 2, want)
 		}
 	}
 	k.killAtSink.Store(false)
@@ -248,7 +248,7 @@ func TestKill(t *testing.T) {
 	final := func() bool {
 		k.now += 15
 		k.give(plog.NewLogs())
-		sums, _ := hours.sums()
+		sums, _ := want.sums(wholes)
 		got := k.sink.rollups(t, flowlog.StreamEdges)
 		for in := range sums {
 			if !got[in].Final || got[in].Sum != sums[in] {
@@ -261,22 +261,21 @@ func TestKill(t *testing.T) {
 	require.NoError(t, k.stdin.Close())
 	<-k.ended
 
-	hours.require(t, k.sink.rollups(t, flowlog.StreamEdges))
+	want.require(t, k.sink)
 	for _, r := range k.sink.rollups(t, flowlog.StreamEdges) {
 		assert.Equal(t, int64(hourWindows), r.Complete)
 	}
-	days.require(t, k.sink.rollups(t, flowlog.StreamEdgesDaily))
 	events, known := map[flowlog.FirstSeen]int{}, map[flowlog.Edge]bool{}
 	for _, e := range k.sink.events(t) {
 		events[e]++
 		known[e.Edge] = true
 	}
 	assert.Len(t, known, len(events), "an edge has one event, which may be repeated exactly")
-	sums, _ := hours.sums()
+	sums, _ := want.sums(wholes)
 	for in := range sums {
 		assert.True(t, known[in.edge], "%v has no event", in.edge)
 	}
-	t.Logf("%d kills, %d records, %d rollups of %d edges and hours", k.kills.Load(), len(hours.lines), len(k.sink.all(flowlog.StreamEdges)), len(sums))
+	t.Logf("%d kills, %d records, %d rollups of %d edges and hours", k.kills.Load(), len(want.lines), len(k.sink.all(flowlog.StreamEdges)), len(sums))
 	assert.Greater(t, k.kills.Load(), int64(10))
 }
 
@@ -296,16 +295,14 @@ func (k *killRun) receive(ctx context.Context, logs plog.Logs) error {
 }
 
 // window hands on a window's flows, in one or two batches, and its coverage.
-func (k *killRun) window(w int64, final bool, most int, expect ...*expected) {
+func (k *killRun) window(w int64, final bool, most int, want *expected) {
 	var all []flowlog.Flow
 	for range k.random.IntN(most) {
 		reporter := []string{src, both, dst}[k.random.IntN(3)]
 		f := flow(w, fmt.Sprint("s", k.random.IntN(15)), fmt.Sprint("d", k.random.IntN(3)), reporter, k.random.Int64N(1e6))
 		f.Late = final
 		all = append(all, f)
-		for _, x := range expect {
-			x.add(&f)
-		}
+		want.add(&f)
 	}
 	switch k.random.IntN(70) {
 	case 0: // some time soon

@@ -15,10 +15,11 @@ const mostRecords = 2000
 // parcel is what is handed on at a time: rollups of one interval, or first_seen events.
 type parcel struct {
 	cluster *cluster
-	// news: it is first_seen events. Else it is rollups, of the day or the interval that
+	// news: it is first_seen events. Else it is rollups, of the interval of a grain that
 	// begins at a time.
-	news, daily bool
-	interval    int64
+	news     bool
+	grain    grain
+	interval int64
 	// edges are their numbers, in order; sequences are the rollups'.
 	edges     []uint32
 	sequences []int64
@@ -31,7 +32,7 @@ func (s *state) next(now int64, all bool) *parcel {
 		// Rollups first: Loki takes nothing of a stream that is an hour older than the newest,
 		// and an event may be newer.
 		for _, p := range c.inOrder() {
-			i, _ := c.interval(p)
+			i := c.interval(p)
 			final := i.over(now, c.Window)
 			if !final && !all {
 				continue
@@ -63,19 +64,14 @@ func (s *state) next(now int64, all bool) *parcel {
 
 // inOrder returns an empty parcel for each interval, by the time of its end.
 func (c *cluster) inOrder() []*parcel {
-	parcels := make([]*parcel, 0, len(c.Intervals)+len(c.Days))
-	for start := range c.Intervals {
-		parcels = append(parcels, &parcel{cluster: c, interval: start})
-	}
-	for start := range c.Days {
-		parcels = append(parcels, &parcel{cluster: c, interval: start, daily: true})
-	}
-	end := func(p *parcel) int64 {
-		_, end := c.interval(p)
-		return end
+	var parcels []*parcel
+	for g, all := range c.Intervals {
+		for start := range all {
+			parcels = append(parcels, &parcel{cluster: c, grain: grain(g), interval: start})
+		}
 	}
 	slices.SortFunc(parcels, func(a, b *parcel) int {
-		return cmp.Or(cmp.Compare(end(a), end(b)), cmp.Compare(b.interval, a.interval))
+		return cmp.Or(cmp.Compare(c.interval(a).End, c.interval(b).End), cmp.Compare(a.grain, b.grain))
 	})
 	return parcels
 }
@@ -87,35 +83,22 @@ func (p *parcel) cut() bool {
 	return len(p.edges) > 0
 }
 
-// interval returns the interval that a parcel is of, nil if it is forgotten, and its end.
-func (c *cluster) interval(p *parcel) (i *interval, end int64) {
-	if p.daily {
-		i = c.Days[p.interval]
-	} else {
-		i = c.Intervals[p.interval]
-	}
-	if i == nil {
-		return nil, 0
-	}
-	return i, i.End
-}
+// interval returns the interval that a parcel is of, nil if it is forgotten.
+func (c *cluster) interval(p *parcel) *interval { return c.Intervals[p.grain][p.interval] }
 
 // kind says in telemetry what a parcel is.
 func (p *parcel) kind() string {
-	switch {
-	case p.news:
+	if p.news {
 		return "first_seen"
-	case p.daily:
-		return "daily"
 	}
-	return "rollup"
+	return kinds[p.grain]
 }
 
 // logs makes plog.Logs of a parcel that state.next has just returned.
 func (p *parcel) logs() (plog.Logs, error) {
-	stream := flowlog.StreamEdges
-	if p.daily {
-		stream = flowlog.StreamEdgesDaily
+	stream := streams[p.grain]
+	if p.news {
+		stream = flowlog.StreamEdges
 	}
 	logs, records, err := newLogs(p.cluster.Resource, stream)
 	if err != nil {
@@ -130,7 +113,7 @@ func (p *parcel) logs() (plog.Logs, error) {
 		}
 		return logs, nil
 	}
-	i, _ := p.cluster.interval(p)
+	i := p.cluster.interval(p)
 	waits := p.cluster.waits(i)
 	for at, n := range p.edges {
 		s := i.Sums[n]
@@ -169,7 +152,7 @@ func (c *cluster) said(p *parcel) {
 		}
 		return
 	}
-	i, _ := c.interval(p)
+	i := c.interval(p)
 	if i == nil {
 		return
 	}

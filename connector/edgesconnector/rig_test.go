@@ -329,13 +329,12 @@ func gap(from, to int64) plog.Logs {
 
 // expected sums flows up as the page says.
 type expected struct {
-	length  int64
 	windows map[edgeInterval]*flowlog.Tally // by window
 	lines   map[string]bool
 }
 
-func expect(length int64) *expected {
-	return &expected{length, map[edgeInterval]*flowlog.Tally{}, map[string]bool{}}
+func expect() *expected {
+	return &expected{map[edgeInterval]*flowlog.Tally{}, map[string]bool{}}
 }
 
 func (x *expected) add(f *flowlog.Flow) {
@@ -352,11 +351,12 @@ func (x *expected) add(f *flowlog.Flow) {
 	x.windows[of].Add(f.Reporter, &f.Counters)
 }
 
-// sums are what there is to be of each edge and interval, and in how many windows.
-func (x *expected) sums() (sums map[edgeInterval]flowlog.Sum, windows map[edgeInterval]int64) {
+// sums are what there is to be of each edge and interval of a grain, and in how many
+// windows.
+func (x *expected) sums(g grain) (sums map[edgeInterval]flowlog.Sum, windows map[edgeInterval]int64) {
 	sums, windows = map[edgeInterval]flowlog.Sum{}, map[edgeInterval]int64{}
 	for of, tally := range x.windows {
-		in := edgeInterval{of.edge, of.start - of.start%x.length}
+		in := edgeInterval{of.edge, of.start - of.start%lengths[g]}
 		s, total := sums[in], tally.Total()
 		s.Add(&total)
 		sums[in] = s
@@ -365,15 +365,24 @@ func (x *expected) sums() (sums map[edgeInterval]flowlog.Sum, windows map[edgeIn
 	return sums, windows
 }
 
-// require holds what was said against it.
-func (x *expected) require(t testing.TB, got said) {
+// lengths are those of the default configuration.
+var lengths = settingsOf(createDefaultConfig().(*Config)).Lengths
+
+// require holds what was said, of some grains or of all, against it.
+func (x *expected) require(t testing.TB, s *sink, of ...grain) {
 	t.Helper()
-	sums, windows := x.sums()
-	for in, want := range sums {
-		r, ok := got[in]
-		require.True(t, ok, "no rollup of %v", in)
-		require.Equal(t, want, r.Sum, "%v", in)
-		require.Equal(t, windows[in], r.Windows, "%v", in)
+	if len(of) == 0 {
+		of = []grain{quarters, wholes, days}
 	}
-	require.Len(t, got, len(sums), "rollups of what there is not")
+	for _, g := range of {
+		got := s.rollups(t, streams[g])
+		sums, windows := x.sums(g)
+		for in, want := range sums {
+			r, ok := got[in]
+			require.True(t, ok, "no %s of %v", kinds[g], in)
+			require.Equal(t, want, r.Sum, "%s of %v", kinds[g], in)
+			require.Equal(t, windows[in], r.Windows, "%s of %v", kinds[g], in)
+		}
+		require.Len(t, got, len(sums), "%s of what there is not", kinds[g])
+	}
 }

@@ -301,8 +301,9 @@ func (t *tally) tell(ctx context.Context, count *metadata.TelemetryBuilder) {
 	add(count.EdgesRecordsDiscarded, t.malformed, attribute.String("reason", "malformed"))
 	add(count.EdgesRecordsDiscarded, t.future, attribute.String("reason", "future"))
 	add(count.EdgesRecordsDiscarded, t.tooOld, attribute.String("reason", "too_old"))
-	add(count.EdgesRecordsLost, t.lostRollups, attribute.String("kind", "rollup"))
-	add(count.EdgesRecordsLost, t.lostDaily, attribute.String("kind", "daily"))
+	for g, n := range t.lost {
+		add(count.EdgesRecordsLost, n, attribute.String("kind", kinds[g]))
+	}
 	*t = tally{}
 }
 

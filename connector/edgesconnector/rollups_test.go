@@ -122,7 +122,7 @@ func TestShutdownSaysWhatIsNotOver(t *testing.T) {
 	r.at(hourStart + 100)
 	r.give(flows(flow(2, "a", "b", src, 100), flow(3, "x", "b", dst, 5)))
 	r.shutdown()
-	for _, stream := range []string{flowlog.StreamEdges, flowlog.StreamEdgesDaily} {
+	for _, stream := range streams {
 		got := r.sink.rollups(t, stream)
 		require.Len(t, got, 2, stream)
 		for in, rollup := range got {
@@ -177,7 +177,7 @@ func TestRollupsAddUp(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	r := newRig(t).start()
-	hours, days := expect(3600), expect(secondsADay)
+	sums := expect()
 	const windows = 3 * hourWindows
 	give := func(w int64, final bool) {
 		var all []flowlog.Flow
@@ -191,8 +191,7 @@ func TestRollupsAddUp(t *testing.T) {
 			}
 		}
 		for i := range all {
-			hours.add(&all[i])
-			days.add(&all[i])
+			sums.add(&all[i])
 		}
 		r.give(flows(all...))
 		r.give(covers(w, w+1, flowlog.StatusComplete, final))
@@ -210,21 +209,93 @@ func TestRollupsAddUp(t *testing.T) {
 		}
 	}
 	r.say()
-	got := r.sink.rollups(t, flowlog.StreamEdges)
-	hours.require(t, got)
-	for _, rollup := range got {
-		assert.True(t, rollup.Final)
-		assert.Equal(t, int64(hourWindows), rollup.Complete)
+	for g, windows := range map[grain]int64{quarters: hourWindows / 4, wholes: hourWindows} {
+		for _, rollup := range r.sink.rollups(t, streams[g]) {
+			assert.True(t, rollup.Final)
+			assert.Equal(t, windows, rollup.Complete)
+			assert.Equal(t, windows, rollup.Total)
+		}
 	}
 	require.Empty(t, r.sink.all(flowlog.StreamEdgesDaily))
 	r.shutdown()
-	days.require(t, r.sink.rollups(t, flowlog.StreamEdgesDaily))
+	sums.require(t, r.sink)
+}
+
+// A quarter need not wait for its hour: that is what it is for.
+func TestQuarterIsSaidBeforeItsHour(t *testing.T) {
+	r := newRig(t).start()
+	defer r.shutdown()
+	const quarter = hourWindows / 4
+	want := expect()
+	for w := range int64(quarter + 24) {
+		f := flow(w, "a", "b", src, 1+w)
+		if w < quarter {
+			want.add(&f)
+		}
+		r.at(f.End)
+		r.give(flows(f))
+		r.give(covers(w, w+1, flowlog.StatusComplete, false))
+		if w >= 24 {
+			require.Empty(t, r.sink.all(flowlog.StreamEdgesQuarters), "a window of the quarter is not final")
+			r.give(covers(w-24, w-23, flowlog.StatusComplete, true))
+			r.say()
+		}
+	}
+	want.require(t, r.sink, quarters)
+	for _, rollup := range r.sink.rollups(t, flowlog.StreamEdgesQuarters) {
+		assert.True(t, rollup.Final)
+		assert.Equal(t, int64(quarter), rollup.Complete)
+		assert.Equal(t, int64(quarter), rollup.Total)
+		assert.Equal(t, hourStart+900, rollup.End)
+	}
+	require.Empty(t, r.sink.rollups(t, flowlog.StreamEdges))
+	for _, logs := range r.sink.took {
+		for _, lr := range logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().All() {
+			assert.LessOrEqual(t, lr.Timestamp().AsTime().Unix(), r.clock.Now().Unix(), "Loki takes little of the future")
+		}
+	}
+}
+
+// As long as a flow counts for its hour it counts for its quarter: windows of which
+// nothing was said stay open, and so does their quarter.
+func TestQuartersAreKeptAsLongAsTheirHour(t *testing.T) {
+	r := newRig(t).start()
+	want := expect()
+	give := func(f flowlog.Flow) {
+		want.add(&f)
+		r.give(flows(f))
+		r.say()
+	}
+	give(flow(0, "a", "b", src, 1))
+	r.at(hourStart + 900 + graceWindows*windowLength)
+	r.say()
+	require.Len(t, r.sink.all(flowlog.StreamEdgesQuarters), 1)
+	// The quarter has been over for 90 min, the hour has not.
+	last := int64(hourWindows/4 + keptWindows + 1)
+	r.at(hourStart + last*windowLength)
+	give(flow(last, "a", "b", src, 2))
+	give(flow(1, "a", "b", src, 4))
+	r.connector.mu.Lock()
+	assert.Len(t, r.connector.state.Clusters[0].Intervals[quarters], 2)
+	r.connector.mu.Unlock()
+	// Now the hour has, too.
+	last = hourWindows + keptWindows + 1
+	r.at(hourStart + last*windowLength)
+	r.say()
+	give(flow(last, "a", "b", src, 8))
+	r.connector.mu.Lock()
+	assert.NotContains(t, r.connector.state.Clusters[0].Intervals[quarters], hourStart)
+	assert.NotContains(t, r.connector.state.Clusters[0].Intervals[wholes], hourStart)
+	r.connector.mu.Unlock()
+	r.give(flows(flow(2, "a", "b", src, 16))) // too old for either
+	r.shutdown()
+	want.require(t, r.sink)
 }
 
 func TestDayIsSaid(t *testing.T) {
 	r := newRig(t).start()
 	defer r.shutdown()
-	want := expect(secondsADay)
+	want := expect()
 	for hour := range int64(24) {
 		f := flow(hour*hourWindows+5, "a", "b", src, 1+hour)
 		want.add(&f)
@@ -233,9 +304,8 @@ func TestDayIsSaid(t *testing.T) {
 		r.give(covers(hour*hourWindows, (hour+1)*hourWindows, flowlog.StatusComplete, true))
 		r.say()
 	}
-	got := r.sink.rollups(t, flowlog.StreamEdgesDaily)
-	want.require(t, got)
-	for _, rollup := range got {
+	want.require(t, r.sink)
+	for _, rollup := range r.sink.rollups(t, flowlog.StreamEdgesDaily) {
 		assert.True(t, rollup.Final)
 		assert.Equal(t, int64(24*hourWindows), rollup.Complete)
 		assert.Equal(t, int64(24*hourWindows), rollup.Total)
@@ -300,12 +370,17 @@ func TestRefusedForDaysIsGivenUpAndCounted(t *testing.T) {
 		r.give(covers(h*hour, (h+1)*hour, flowlog.StatusComplete, true))
 	}
 	r.connector.mu.Lock()
-	assert.Len(t, r.connector.state.Clusters[0].Intervals, 24*7+1)
+	assert.Len(t, r.connector.state.Clusters[0].Intervals[wholes], 24*7+1)
 	assert.Less(t, len(r.connector.state.Clusters[0].Windows), 24*8*240)
 	r.connector.mu.Unlock()
 	got, err := r.telemetry.GetMetric("goldtrail_edges_records_lost")
 	require.NoError(t, err)
-	assert.Equal(t, int64(24-1), got.Data.(metricdata.Sum[int64]).DataPoints[0].Value)
+	lost := map[string]int64{}
+	for _, p := range got.Data.(metricdata.Sum[int64]).DataPoints {
+		kind, _ := p.Attributes.Value("kind")
+		lost[kind.AsString()] = p.Value
+	}
+	assert.Equal(t, map[string]int64{"quarter": 24, "rollup": 24 - 1}, lost, "a first quarter is over before its hour")
 	r.shutdown()
 }
 
@@ -327,6 +402,7 @@ func TestOriginsAreKeptApart(t *testing.T) {
 	}
 	assert.Equal(t, map[string]string{
 		"goldmane-edges test": "1", "goldmane-edges other": "2", "goldmane-edges-daily test": "1", "goldmane-edges-daily other": "2",
+		"goldmane-edges-quarters test": "1", "goldmane-edges-quarters other": "2",
 	}, bytes)
 }
 

@@ -19,7 +19,7 @@ type state struct {
 
 // stateVersion is the version of state's form, and of the journal's. Another one is not
 // read.
-const stateVersion = 1
+const stateVersion = 2
 
 func newState(set settings) *state { return &state{Version: stateVersion, Settings: set} }
 
@@ -47,11 +47,11 @@ func (s *state) restore() {
 	for _, c := range s.Clusters {
 		c.set = s.Settings
 		c.Edges.restore(s.Settings.MaxEdges)
-		for _, all := range [...]*map[int64]*interval{&c.Intervals, &c.Days} {
-			if *all == nil { // gob leaves out what is empty
-				*all = map[int64]*interval{}
+		for g, all := range c.Intervals {
+			if all == nil { // gob leaves out what is empty
+				c.Intervals[g] = map[int64]*interval{}
 			}
-			for _, i := range *all {
+			for _, i := range all {
 				if i.Sums == nil {
 					i.Sums = map[uint32]*sum{}
 				}
@@ -71,11 +71,11 @@ func (s *state) restore() {
 // change goes on with other settings. Intervals of another length are given up.
 func (s *state) change(set settings) (lost bool) {
 	for _, c := range s.Clusters {
-		if set.Interval != s.Settings.Interval && len(c.Intervals) > 0 {
-			c.Intervals, lost = map[int64]*interval{}, true
-		}
-		if !set.Daily {
-			c.Days = map[int64]*interval{}
+		for g, length := range set.Lengths {
+			if length != s.Settings.Lengths[g] {
+				lost = lost || length > 0 && len(c.Intervals[g]) > 0
+				c.Intervals[g] = map[int64]*interval{}
+			}
 		}
 		c.set = set
 		c.Edges.max = set.MaxEdges

@@ -190,6 +190,7 @@ func (c *settings) retention(s *section, cluster, why string) {
 		return
 	}
 	var kept, short []string
+	// Quarters are not among them: in hours that are over, the hour's rollups say what they do.
 	for _, stream := range []string{flowlog.StreamFlows, flowlog.StreamCoverage, flowlog.StreamEdges, flowlog.StreamEdgesDaily} {
 		period, err := c.period(general, map[string]string{"service_name": stream, "k8s_cluster_name": cluster})
 		if err != nil {

@@ -24,8 +24,9 @@ const (
 	// freshFlows is longer: there may be no traffic for a while.
 	freshFlows = 10 * time.Minute
 	// A rollup has the time of its interval's end.
-	freshEdges      = 2 * time.Hour
-	freshEdgesDaily = 26 * time.Hour
+	freshEdgesQuarters = 45 * time.Minute
+	freshEdges         = 2 * time.Hour
+	freshEdgesDaily    = 26 * time.Hour
 	// staleCoverage is when the Collector has stopped.
 	staleCoverage = 10 * time.Minute
 )
@@ -40,6 +41,7 @@ type recordsOf struct {
 var recordsLooked = []recordsOf{
 	{flowlog.StreamCoverage, "", 26 * time.Hour, freshCoverage},
 	{flowlog.StreamFlows, "", 26 * time.Hour, freshFlows},
+	{flowlog.StreamEdgesQuarters, ` |= "rollup "`, 26 * time.Hour, freshEdgesQuarters},
 	{flowlog.StreamEdges, ` |= "rollup "`, 26 * time.Hour, freshEdges},
 	{flowlog.StreamEdgesDaily, ` |= "rollup "`, 7 * 24 * time.Hour, freshEdgesDaily},
 }
@@ -84,7 +86,7 @@ func (l *Loki) newest(ctx context.Context, s *section, cluster string, now time.
 			s.fail(of.stream, remedy, "no record in the last %s: there is no trail, or none any more", span(of.back))
 			return false
 		case at.IsZero() && strings.HasPrefix(of.stream, flowlog.StreamEdges):
-			s.skip(of.stream, "no rollup in the last %s: the first comes when an interval (hour, day; UTC) has passed, if the edges connector is in the pipeline", span(of.back))
+			s.skip(of.stream, "no rollup in the last %s: the first comes when an interval (quarter, hour, day; UTC) has passed, if the edges connector is in the pipeline", span(of.back))
 		case at.IsZero():
 			s.warn(of.stream, "see Goldmane's checks: do nodes report?", "no record in the last %s", span(of.back))
 		case age > staleCoverage && of.stream == flowlog.StreamCoverage:

@@ -102,6 +102,9 @@ const (
 const (
 	// StreamEdges holds a rollup of every edge and interval, and first_seen events.
 	StreamEdges = "goldmane-edges"
+	// StreamEdgesQuarters holds a rollup of every edge and quarter of an interval, for what
+	// of a question is less than an interval: the running hour above all (issue 6).
+	StreamEdgesQuarters = "goldmane-edges-quarters"
 	// StreamEdgesDaily holds a rollup of every edge and day. It is a stream of its own
 	// because a question about months then reads a twenty-fourth of the records.
 	StreamEdgesDaily = "goldmane-edges-daily"

@@ -12,15 +12,14 @@ import (
 type question struct {
 	interval
 	filter *Filter
-	// coarsest is the longest interval whose rollups will do: a day, an hour, or 0 for raw
-	// records only.
+	// coarsest is the longest interval whose rollups will do, or 0 for flow records only.
 	coarsest int64
 }
 
 // sums are what the trail says of edges in an interval.
 type sums struct {
-	// parts are rollups of whole days and hours, as the connector wrote them, and sums of
-	// raw records for the rest, of an hour at most.
+	// parts are rollups of whole days, hours and quarters, as the connector wrote them, and
+	// sums of flow records for the rest, of an hour at most.
 	parts    []flowlog.Rollup
 	coverage Coverage
 	read     Read
@@ -30,6 +29,8 @@ type sums struct {
 type Read struct {
 	Days  int `json:"daily_rollups"`
 	Hours int `json:"hourly_rollups"`
+	// Quarters are of the hour.
+	Quarters int `json:"quarter_rollups"`
 	// RawSeconds is how much of the range was summed up from flow records, Records how many
 	// these were.
 	RawSeconds int64 `json:"raw_seconds"`
@@ -39,7 +40,8 @@ type Read struct {
 	Unreadable int64 `json:"unreadable_records"`
 }
 
-// sum reads rollups where they cover whole days and hours, and flow records for the rest.
+// sum reads rollups where they cover whole days, hours and quarters, and flow records for
+// the rest.
 func (t *Trail) sum(ctx context.Context, q *question) (*sums, error) {
 	begin, err := t.started(ctx, q.interval)
 	if err != nil {
@@ -48,7 +50,7 @@ func (t *Trail) sum(ctx context.Context, q *question) (*sums, error) {
 	s := &sums{}
 	l := newLedger()
 	rest := []interval{{max(q.from, begin), q.to}}
-	for _, length := range []int64{day, hour} {
+	for _, length := range lengths {
 		if length > q.coarsest {
 			continue
 		}
@@ -105,10 +107,13 @@ func (t *Trail) sumRollups(ctx context.Context, q *question, s *sums, l *ledger,
 		}
 	}
 	rest, n := without(list, length, func(start int64) bool { return used[start] })
-	if length == day {
+	switch length {
+	case day:
 		s.read.Days += n
-	} else {
+	case hour:
 		s.read.Hours += n
+	default:
+		s.read.Quarters += n
 	}
 	return rest, nil
 }

@@ -18,7 +18,7 @@ import (
 const longestQuery = 28 * 24 * time.Hour
 
 // streams are all streams of a trail.
-var streams = []string{flowlog.StreamFlows, flowlog.StreamCoverage, flowlog.StreamEdges, flowlog.StreamEdgesDaily}
+var streams = []string{flowlog.StreamFlows, flowlog.StreamCoverage, flowlog.StreamEdgesQuarters, flowlog.StreamEdges, flowlog.StreamEdgesDaily}
 
 // anyStream is the LogQL matcher of the streams of a trail.
 var anyStream = Label(flowlog.ServiceName) + "=~" + strconv.Quote(strings.Join(streams, "|"))

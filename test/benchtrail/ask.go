@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -34,17 +35,25 @@ func ask(ctx context.Context, o *options) error {
 		{"coverage --since 90d", ""},
 	} {
 		var times []string
+		var answer struct{ Read trail.Read }
 		for range o.run {
 			args := append(strings.Fields(q.args), "--addr", o.url, "--cluster", o.cluster, "--output", "json")
 			cmd := exec.CommandContext(ctx, program, args...) //nolint:gosec // the Makefile names it
 			cmd.Stderr = os.Stderr
 			begin := time.Now()
-			if err := cmd.Run(); err != nil {
+			out, err := cmd.Output()
+			if err != nil {
 				return fmt.Errorf("goldtrail %s: %w", q.args, err)
 			}
 			times = append(times, seconds(begin))
+			if err := json.Unmarshal(out, &answer); err != nil {
+				return fmt.Errorf("goldtrail %s: %w", q.args, err)
+			}
 		}
 		fmt.Printf("goldtrail %-32s %s", q.args, strings.Join(times, "  "))
+		if r := answer.Read; r != (trail.Read{}) {
+			fmt.Printf("   from %d days, %d hours, %d quarters, %d flow records of %s", r.Days, r.Hours, r.Quarters, r.Records, time.Duration(r.RawSeconds)*time.Second)
+		}
 		if q.aim != "" {
 			fmt.Printf("   (at most %s is aimed at)", q.aim)
 		}

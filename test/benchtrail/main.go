@@ -75,19 +75,29 @@ func run(ctx context.Context, o *options) (err error) {
 	return ask(ctx, o)
 }
 
-// load fills Loki up to the last full minute. The rollups of the last full hour are there,
-// those of the hour that is not over are not, as a connector has it.
+// load fills Loki up to the last full minute, as it is when questions take longest: there
+// is no rollup of what ended less than an hour and delay ago, but for the quarters, of
+// which none is there that ended less than a quarter and delay ago.
 func load(ctx context.Context, o *options) error {
-	const hour, day = 3600, 86400
+	const (
+		quarter, hour, day = 900, 3600, 86400
+		// delay is how long after an interval's end its rollups come: the last window of it is
+		// listed for the last time six minutes after its start.
+		delay = 360
+	)
 	now := time.Now().Unix() / 60 * 60
+	until := func(length, least int64) int64 { return (now - delay - least) / length * length }
 	edges := edgesOf(o.edges, 7)
 	from := now/day*day - int64(o.days)*day
 	for _, stream := range []struct {
 		name string
 		load func(l *loader) error
 	}{
-		{flowlog.StreamEdgesDaily, func(l *loader) error { return loadRollups(ctx, l, edges, from, now/day*day, day) }},
-		{flowlog.StreamEdges, func(l *loader) error { return loadRollups(ctx, l, edges, from, now/hour*hour, hour) }},
+		{flowlog.StreamEdgesDaily, func(l *loader) error { return loadRollups(ctx, l, edges, from, until(day, hour), day) }},
+		{flowlog.StreamEdges, func(l *loader) error { return loadRollups(ctx, l, edges, from, until(hour, hour), hour) }},
+		{flowlog.StreamEdgesQuarters, func(l *loader) error {
+			return loadRollups(ctx, l, edges, (now-int64(o.hours)*hour)/quarter*quarter, until(quarter, quarter), quarter)
+		}},
 		{flowlog.StreamCoverage, func(l *loader) error { return loadCoverage(ctx, l, from, now) }},
 		{flowlog.StreamFlows, func(l *loader) error {
 			return loadFlows(ctx, l, edges, now-int64(o.hours)*hour, now, o.perSecond)

@@ -279,6 +279,7 @@ func newKnown(t *testing.T, url string, end int64, seed uint64) *known {
 	k.push(t, flowlog.StreamFlows, flows)
 	k.push(t, flowlog.StreamFlows, flows[len(flows)-200:]) // and a batch that was sent again
 	k.push(t, flowlog.StreamCoverage, k.coverage())
+	k.push(t, flowlog.StreamEdgesQuarters, k.rollups(900, today-2*3600+900))
 	k.push(t, flowlog.StreamEdges, k.rollups(3600, today-2*3600))
 	k.push(t, flowlog.StreamEdgesDaily, k.rollups(86400, 0))
 	k.flush(t)
@@ -359,9 +360,10 @@ type answeredEdges struct {
 	Edges    []answeredEdge
 	Coverage answeredCoverage
 	Read     struct {
-		Days  int   `json:"daily_rollups"`
-		Hours int   `json:"hourly_rollups"`
-		Raw   int64 `json:"raw_seconds"`
+		Days     int   `json:"daily_rollups"`
+		Hours    int   `json:"hourly_rollups"`
+		Quarters int   `json:"quarter_rollups"`
+		Raw      int64 `json:"raw_seconds"`
 	}
 }
 
@@ -407,13 +409,16 @@ func TestCommand(t *testing.T) {
 		name     string
 		from, to int64
 		days     int
+		raw      int64 // at most
 	}{
-		{"all", k.begin, k.end, 1},
-		{"a day and ragged ends", today - 86400 - 3*3600 - 495, k.end - 330, 1},
-		{"an hour", today - 5*3600, today - 4*3600, 0},
-		{"some minutes", today - 4*3600 + 300, today - 4*3600 + 900, 0},
-		{"the doubtful hour and its neighbours", today - 3*3600, today, 0},
-		{"not a full hour", hour - 1800, k.end - 300, 0},
+		// Rollups are there of what ended ten minutes before the trail's end.
+		{"all", k.begin, k.end, 1, 900 + 600 + 900},
+		{"a day and ragged ends", today - 86400 - 3*3600 - 495, k.end - 330, 1, 495 + 900 + 600 + 900},
+		{"an hour", today - 5*3600, today - 4*3600, 0, 0},
+		{"a quarter", today - 4*3600 + 900, today - 4*3600 + 1800, 0, 0},
+		{"some minutes", today - 4*3600 + 300, today - 4*3600 + 900, 0, 600},
+		{"the doubtful hour and its neighbours", today - 3*3600, today, 0, 900},
+		{"not a full hour", hour - 1800, k.end - 300, 0, 900 + 600},
 	}
 	for _, r := range ranges {
 		t.Run("edges "+r.name, func(t *testing.T) {
@@ -422,6 +427,7 @@ func TestCommand(t *testing.T) {
 			checkEdges(t, k.sums(r.from, r.to, all), a.Edges)
 			k.checkCoverage(t, r.from, r.to, &a.Coverage)
 			assert.Equal(t, r.days, a.Read.Days, "daily rollups read")
+			assert.LessOrEqual(t, a.Read.Raw, r.raw, "seconds of flow records read")
 			t.Logf("read: %+v", a.Read)
 		})
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/goldtrail/goldtrail/test/stack"
 )
 
-// The totals of every edge in a closed interval are the same from its rollups as from its
-// records, both in a real Loki, with a SIGKILL of the Collector in the middle.
+// The totals of every edge in a closed interval, and in each of its quarters, are the same
+// from rollups as from records, both in a real Loki, with a SIGKILL of the Collector in the middle.
 func TestEdges(t *testing.T) {
 	t.Parallel() // most of it is waiting
 	const interval = 60
@@ -55,31 +55,37 @@ func TestEdges(t *testing.T) {
 	c = run()
 	waitUntil(t, begin+interval)
 
-	requireSoon(t, func(ctx context.Context) error {
-		want, records, err := totals(ctx, loki, cluster, begin, begin+interval)
-		if err != nil {
-			return err
-		}
-		got, err := rollups(ctx, loki, cluster, begin, begin+interval)
-		if err != nil {
-			return err
-		}
-		if len(got) != len(want) || len(got) == 0 {
-			return fmt.Errorf("rollups of %d edges, records of %d", len(got), len(want))
-		}
-		windows := int64(0)
-		for edge, sum := range want {
-			r := got[edge]
-			if !r.Final || r.Sum != sum {
-				return fmt.Errorf("%v: final %v, rollup %v, records %v", edge, r.Final, r.Sum, sum)
+	same := func(stream string, from, to int64) func(context.Context) error {
+		return func(ctx context.Context) error {
+			want, records, err := totals(ctx, loki, cluster, from, to)
+			if err != nil {
+				return err
 			}
-			windows = r.Complete
+			got, err := rollups(ctx, loki, cluster, stream, from, to)
+			if err != nil {
+				return err
+			}
+			if len(got) != len(want) || len(got) == 0 {
+				return fmt.Errorf("%s: rollups of %d edges, records of %d", stream, len(got), len(want))
+			}
+			windows := int64(0)
+			for edge, sum := range want {
+				r := got[edge]
+				if !r.Final || r.Sum != sum {
+					return fmt.Errorf("%s: %v: final %v, rollup %v, records %v", stream, edge, r.Final, r.Sum, sum)
+				}
+				windows = r.Complete
+			}
+			t.Logf("%s: %d records, %d edges, %d of %d windows complete", stream, records, len(got), windows, to-from)
+			return nil
 		}
-		t.Logf("%d records, %d edges, %d of %d windows complete", records, len(got), windows, interval)
-		return nil
-	})
+	}
+	requireSoon(t, same(flowlog.StreamEdges, begin, begin+interval))
+	for from := begin; from < begin+interval; from += interval / 4 {
+		requireSoon(t, same(flowlog.StreamEdgesQuarters, from, from+interval/4))
+	}
 
-	selector := strings.Replace(trail.Flows(cluster), flowlog.StreamFlows, flowlog.StreamEdges, 1)
+	selector := trail.Selector(flowlog.StreamEdges, cluster)
 	events, known := map[string]bool{}, map[flowlog.Edge]bool{}
 	for e, err := range loki.Entries(t.Context(), selector, time.Unix(begin-60, 0), time.Unix(begin+2*interval, 0)) {
 		require.NoError(t, err)
@@ -147,9 +153,9 @@ func totals(ctx context.Context, loki *trail.Client, cluster string, from, to in
 }
 
 // rollups are the last of each edge in the interval [from, to).
-func rollups(ctx context.Context, loki *trail.Client, cluster string, from, to int64) (map[flowlog.Edge]flowlog.Rollup, error) {
+func rollups(ctx context.Context, loki *trail.Client, cluster, stream string, from, to int64) (map[flowlog.Edge]flowlog.Rollup, error) {
 	last := map[flowlog.Edge]flowlog.Rollup{}
-	selector := strings.Replace(trail.Flows(cluster), flowlog.StreamFlows, flowlog.StreamEdges, 1) + ` |= "rollup "`
+	selector := trail.Selector(stream, cluster) + ` |= "rollup "`
 	for e, err := range loki.Entries(ctx, selector, time.Unix(from, 0), time.Unix(to, 0)) {
 		if err != nil {
 			return nil, err
