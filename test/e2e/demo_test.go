@@ -218,11 +218,14 @@ func whenItSays(t *testing.T, d *demo, text string, do func()) *bool {
 		}
 		return n, err
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	// It starts three programs and waits for 17 windows; with benchmarks beside it that took
+	// over a minute once.
+	const long = 3 * patience
+	ctx, cancel := context.WithTimeout(t.Context(), long)
 	stop := context.AfterFunc(ctx, func() {
 		if t.Context().Err() == nil {
 			_ = d.cmd.Process.Kill()
-			fmt.Fprintln(os.Stderr, "the demo was killed: not done after", patience)
+			fmt.Fprintln(os.Stderr, "the demo was killed: not done after", long)
 		}
 	})
 	t.Cleanup(func() { stop(); cancel() })
