@@ -57,11 +57,12 @@ type cluster struct {
 	Resource []byte
 	// Window is the length of windows, in seconds; 0 before the first record.
 	Window int64
-	// Newest is the end of the newest window, Horizon the end of the last interval that is
+	// Begin is the start of the oldest window there ever was, Newest the end of the newest,
+	// Horizon the end of the last interval that is
 	// forgotten, LearnUntil the time before which edges become known without an event; all
 	// in seconds since the epoch.
-	Newest, Horizon, LearnUntil int64
-	Edges                       known
+	Begin, Newest, Horizon, LearnUntil int64
+	Edges                              known
 	// Swept is what Newest was when sweep was last called.
 	Swept int64
 	// All by their start.
@@ -160,6 +161,9 @@ func (c *cluster) window(start, end int64) *window {
 		c.Windows[start] = w
 		c.Window = end - start
 		c.Newest = max(c.Newest, end)
+		if c.Begin == 0 || start < c.Begin {
+			c.Begin = start
+		}
 	}
 	return w
 }
@@ -285,18 +289,14 @@ func (c *cluster) sweep() {
 // settled is whether nothing comes for it any more, although not all its windows are closed.
 func (c *cluster) done(g grain, i *interval, settled bool) bool {
 	switch {
-	case !settled && i.Closed < i.windows(c.Window):
+	case !settled && i.Closed < i.windowsFrom(c.Begin, c.Window):
 		return false
 	case i.said():
 		return true
 	case c.Newest <= i.End+mostBehind:
 		return false
 	}
-	for _, s := range i.Sums {
-		if int64(s.Said) < i.sequence(s, true) {
-			c.tally.lost[g]++
-		}
-	}
+	c.tally.lost[g] += int64(len(i.unsaid(true)))
 	return true
 }
 

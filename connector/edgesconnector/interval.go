@@ -28,8 +28,13 @@ type interval struct {
 	Sums       map[uint32]*sum
 	// Final, Complete and Closed are how many of its windows are.
 	Final, Complete, Closed int64
-	// Events counts coverage records that told something new of its windows.
-	Events int64
+	// Events counts coverage records that told something new of its windows, Records the
+	// flow records that were noted.
+	Events, Records int64
+	// ClosedAt is the sequence of the closing record that was last handed on. Torn: a rollup
+	// was rejected for good, so that there is none.
+	ClosedAt int64
+	Torn     bool
 	// Changed is when something came for it last, on the wall, in seconds since the epoch.
 	Changed int64
 }
@@ -65,6 +70,7 @@ func (i *interval) note(edge uint32, o *observation, first bool, names *names) *
 		i.Sums[edge] = s
 	}
 	s.Records++
+	i.Records++
 	if first {
 		s.Windows++
 		s.First, s.Last = min(s.First, int32(o.start-i.Start)), max(s.Last, int32(o.end-i.Start))
@@ -97,21 +103,43 @@ func (i *interval) windows(length int64) int64 {
 	return before(i.End) - before(i.Start)
 }
 
-// over reports whether the interval can no longer change: all of its windows are final, or
-// it has ended and nothing came for it for graceWindows.
-func (i *interval) over(now, window int64) bool {
-	return now >= i.End && (i.Final >= i.windows(window) || now-i.Changed >= graceWindows*window)
+// windowsFrom is how many of them begin at a time or later.
+func (i *interval) windowsFrom(begin, length int64) int64 {
+	later := interval{Start: min(max(i.Start, begin), i.End), End: i.End}
+	return later.windows(length)
+}
+
+// over reports whether the interval can no longer change: it has ended, and all of its
+// windows are final that are not older than all that the cluster has, or nothing came for
+// it for graceWindows.
+func (i *interval) over(now int64, c *cluster) bool {
+	return now >= i.End && (i.Final >= i.windowsFrom(c.Begin, c.Window) || now-i.Changed >= graceWindows*c.Window)
 }
 
 // said reports whether all is said of the interval that can be said.
-func (i *interval) said() bool {
-	for _, s := range i.Sums {
-		if int64(s.Said) < i.sequence(s, true) {
-			return false
+func (i *interval) said() bool { return i.closedNow() && len(i.unsaid(true)) == 0 }
+
+// unsaid are the edges of which there is something new to say.
+func (i *interval) unsaid(final bool) []uint32 {
+	var edges []uint32
+	for n, s := range i.Sums {
+		if int64(s.Said) < i.sequence(s, final) {
+			edges = append(edges, n)
 		}
 	}
-	return true
+	return edges
 }
+
+// closing is what there is to say when all final rollups are said.
+func (i *interval) closing(window int64) flowlog.Closing {
+	return flowlog.Closing{
+		Start: i.Start, End: i.End, Sequence: i.Records + i.Events + 1, Edges: int64(len(i.Sums)),
+		Complete: i.Complete, Total: i.windows(window),
+	}
+}
+
+// closedNow reports whether nothing has come since the closing record, or none can be said.
+func (i *interval) closedNow() bool { return i.Torn || i.ClosedAt > i.Records+i.Events }
 
 // rollup is what there is to say of an edge. waits is what the destination has reported,
 // and may yet turn out to be the source's.

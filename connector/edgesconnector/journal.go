@@ -24,7 +24,7 @@ const (
 	itemCluster   item = 1 + iota // those that follow are of this one
 	itemFlow                      // a flow record
 	itemReport                    // a coverage or gap record
-	itemSaid                      // rollups were handed on
+	itemSaid                      // rollups, or what closes them, were handed on
 	itemAnnounced                 // first_seen events were
 )
 
@@ -121,6 +121,8 @@ func (e *entry) said(p *parcel) {
 	e.item(itemSaid)
 	e.uint(uint64(p.grain))
 	e.int(p.interval)
+	e.int(p.closing)
+	e.bool(p.rejected)
 	e.uint(uint64(len(p.edges)))
 	for i, n := range p.edges {
 		e.uint(uint64(n))
@@ -282,7 +284,7 @@ func (r *entryReader) said() *parcel {
 	} else {
 		r.fail()
 	}
-	p.interval = r.int()
+	p.interval, p.closing, p.rejected = r.int(), r.int(), r.bool()
 	for n := r.uint(); n > 0 && r.err == nil; n-- {
 		p.edges = append(p.edges, uint32(r.uint()))
 		p.sequences = append(p.sequences, r.int())

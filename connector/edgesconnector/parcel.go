@@ -12,17 +12,22 @@ import (
 // mostRecords is how many records are handed on at a time, which take some 3 MB.
 const mostRecords = 2000
 
-// parcel is what is handed on at a time: rollups of one interval, or first_seen events.
+// parcel is what is handed on at a time: rollups of one interval, the record that closes
+// it, or first_seen events.
 type parcel struct {
 	cluster *cluster
-	// news: it is first_seen events. Else it is rollups, of the interval of a grain that
-	// begins at a time.
+	// news: it is first_seen events. Else it is of the interval of a grain that begins at a
+	// time.
 	news     bool
 	grain    grain
 	interval int64
 	// edges are their numbers, in order; sequences are the rollups'.
 	edges     []uint32
 	sequences []int64
+	// closing is the sequence of the closing record, 0 for rollups.
+	closing int64
+	// rejected is whether the pipeline has rejected it for good.
+	rejected bool
 }
 
 // next returns what is to be handed on next, or nil. now is in seconds since the epoch. If
@@ -30,22 +35,27 @@ type parcel struct {
 func (s *state) next(now int64, all bool) *parcel {
 	for _, c := range s.Clusters {
 		// Rollups first: Loki takes nothing of a stream that is an hour older than the newest,
-		// and an event may be newer.
+		// and an event may be newer. For the same reason none overtakes one of its grain that
+		// has ended, and waits for windows that nobody has read.
+		var waits [grains]bool
 		for _, p := range c.inOrder() {
 			i := c.interval(p)
-			final := i.over(now, c.Window)
-			if !final && !all {
+			final := i.over(now, c)
+			if !final && now >= i.End {
+				waits[p.grain] = true
+			}
+			if !all && (!final || waits[p.grain]) {
 				continue
 			}
-			for n, s := range i.Sums {
-				if int64(s.Said) < i.sequence(s, final) {
-					p.edges = append(p.edges, n)
-				}
-			}
+			p.edges = i.unsaid(final)
 			if p.cut() {
 				for _, n := range p.edges {
 					p.sequences = append(p.sequences, i.sequence(i.Sums[n], final))
 				}
+				return p
+			}
+			if final && !i.closedNow() {
+				p.closing = i.closing(c.Window).Sequence
 				return p
 			}
 		}
@@ -88,11 +98,17 @@ func (c *cluster) interval(p *parcel) *interval { return c.Intervals[p.grain][p.
 
 // kind says in telemetry what a parcel is.
 func (p *parcel) kind() string {
-	if p.news {
+	switch {
+	case p.news:
 		return "first_seen"
+	case p.closing > 0:
+		return "closing"
 	}
 	return kinds[p.grain]
 }
+
+// records is how many it has.
+func (p *parcel) records() int { return max(1, len(p.edges)) }
 
 // logs makes plog.Logs of a parcel that state.next has just returned.
 func (p *parcel) logs() (plog.Logs, error) {
@@ -114,6 +130,11 @@ func (p *parcel) logs() (plog.Logs, error) {
 		return logs, nil
 	}
 	i := p.cluster.interval(p)
+	if p.closing > 0 {
+		closing := i.closing(p.cluster.Window)
+		closing.WriteTo(records.AppendEmpty())
+		return logs, nil
+	}
 	waits := p.cluster.waits(i)
 	for at, n := range p.edges {
 		s := i.Sums[n]
@@ -156,6 +177,8 @@ func (c *cluster) said(p *parcel) {
 	if i == nil {
 		return
 	}
+	i.Torn = i.Torn || p.rejected && (p.closing > 0 || p.sequences[0]%2 == 1)
+	i.ClosedAt = max(i.ClosedAt, p.closing)
 	for at, n := range p.edges {
 		if s := i.Sums[n]; s != nil {
 			s.Said = max(s.Said, uint32(p.sequences[at]))

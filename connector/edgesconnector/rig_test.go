@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -117,33 +119,74 @@ type sink struct {
 	// mu guards what follows.
 	mu     sync.Mutex
 	refuse error
-	lines  map[string][]string // by stream
-	took   []plog.Logs
+	// refused is in the first line of what is refused.
+	refused string
+	lines   map[string][]string                  // by stream, but for closing records
+	closed  map[string]map[int64]flowlog.Closing // by stream and start, the last
+	early   []string                             // closing records that came before a rollup of theirs
+	took    []plog.Logs
 }
 
 func (s *sink) consume(_ context.Context, logs plog.Logs) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.refuse != nil {
+	first := logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Body().Str()
+	if s.refuse != nil && strings.Contains(first, s.refused) {
 		return s.refuse
 	}
 	s.took = append(s.took, logs)
 	if s.lines == nil {
-		s.lines = map[string][]string{}
+		s.lines, s.closed = map[string][]string{}, map[string]map[int64]flowlog.Closing{}
 	}
 	for _, resource := range logs.ResourceLogs().All() {
 		stream, _ := resource.Resource().Attributes().Get(flowlog.ServiceName)
 		for _, record := range resource.ScopeLogs().At(0).LogRecords().All() {
-			s.lines[stream.Str()] = append(s.lines[stream.Str()], record.Body().Str())
+			line := record.Body().Str()
+			closing, err := flowlog.ParseClosing(line)
+			if err != nil {
+				s.lines[stream.Str()] = append(s.lines[stream.Str()], line)
+				continue
+			}
+			if s.finals(stream.Str(), closing.Start) < int(closing.Edges) {
+				s.early = append(s.early, line)
+			}
+			if s.closed[stream.Str()] == nil {
+				s.closed[stream.Str()] = map[int64]flowlog.Closing{}
+			}
+			if closing.Sequence >= s.closed[stream.Str()][closing.Start].Sequence {
+				s.closed[stream.Str()][closing.Start] = closing
+			}
 		}
 	}
 	return nil
 }
 
-func (s *sink) setRefuse(err error) {
+// finals is how many edges have a final rollup of an interval.
+func (s *sink) finals(stream string, start int64) int {
+	edges := map[flowlog.Edge]bool{}
+	for _, line := range s.lines[stream] {
+		if r, err := flowlog.ParseRollup(line); err == nil && r.Final && r.Start == start {
+			edges[r.Edge] = true
+		}
+	}
+	return len(edges)
+}
+
+// closings are the closing records of a stream, by start, and none of them came early.
+func (s *sink) closings(t testing.TB, stream string) map[int64]flowlog.Closing {
+	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refuse = err
+	require.Empty(t, s.early, "closed before all was said")
+	return maps.Clone(s.closed[stream])
+}
+
+func (s *sink) setRefuse(err error) { s.setRefuseOf("", err) }
+
+func (s *sink) setRefuseOf(first string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused, s.refuse = first, err
 }
 
 // all are the lines of a stream.
@@ -382,6 +425,16 @@ func (x *expected) require(t testing.TB, s *sink, of ...grain) {
 			require.True(t, ok, "no %s of %v", kinds[g], in)
 			require.Equal(t, want, r.Sum, "%s of %v", kinds[g], in)
 			require.Equal(t, windows[in], r.Windows, "%s of %v", kinds[g], in)
+		}
+		final := map[int64]int64{}
+		for _, r := range got {
+			if r.Final {
+				final[r.Start]++
+			}
+		}
+		closed := s.closings(t, streams[g])
+		for start, edges := range final {
+			require.Equal(t, edges, closed[start].Edges, "edges of the closing record of %s %d", kinds[g], start)
 		}
 		require.Len(t, got, len(sums), "%s of what there is not", kinds[g])
 	}

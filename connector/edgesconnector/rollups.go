@@ -229,15 +229,16 @@ func (r *rollups) say(ctx context.Context, all bool) {
 		by := metric.WithAttributeSet(attribute.NewSet(attribute.String("kind", p.kind())))
 		switch {
 		case err == nil:
-			r.count.EdgesRecordsEmitted.Add(ctx, int64(len(p.edges)), by)
+			r.count.EdgesRecordsEmitted.Add(ctx, int64(p.records()), by)
 		case consumererror.IsPermanent(err):
-			r.count.EdgesRecordsLost.Add(ctx, int64(len(p.edges)), by)
+			p.rejected = true
+			r.count.EdgesRecordsLost.Add(ctx, int64(p.records()), by)
 			r.set.Logger.Error("The pipeline rejected edge records for good; they are not in the trail",
-				zap.String("kind", p.kind()), zap.Int("records", len(p.edges)), zap.Error(err))
+				zap.String("kind", p.kind()), zap.Int("records", p.records()), zap.Error(err))
 		default:
 			r.count.EdgesRefusals.Add(ctx, 1)
 			r.set.Logger.Warn("The pipeline refuses edge records; will try again, and flows go on meanwhile",
-				zap.String("kind", p.kind()), zap.Int("records", len(p.edges)), zap.Error(err))
+				zap.String("kind", p.kind()), zap.Int("records", p.records()), zap.Error(err))
 			return
 		}
 		r.note(ctx, p)

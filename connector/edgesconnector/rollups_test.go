@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -219,6 +220,92 @@ func TestRollupsAddUp(t *testing.T) {
 	require.Empty(t, r.sink.all(flowlog.StreamEdgesDaily))
 	r.shutdown()
 	sums.require(t, r.sink)
+}
+
+// Who reads rollups of an interval must know that they are all there.
+func TestIntervalIsClosedWhenAllIsSaid(t *testing.T) {
+	r := newRig(t).start()
+	defer r.shutdown()
+	const edges = 2*mostRecords + 100
+	give := func(late bool) {
+		all := make([]flowlog.Flow, 0, edges)
+		for n := range edges {
+			f := flow(hourWindows-1, fmt.Sprint("s", n), "b", src, 1)
+			f.Late = late
+			all = append(all, f)
+		}
+		r.give(flows(all...))
+	}
+	give(false)
+	r.give(covers(0, hourWindows, flowlog.StatusComplete, true))
+	r.at(hourStart + 3700)
+	r.say()
+	closed := r.sink.closings(t, flowlog.StreamEdges)
+	require.Len(t, closed, 1)
+	first := closed[hourStart]
+	assert.Equal(t, flowlog.Closing{Start: hourStart, End: hourStart + 3600, Sequence: first.Sequence, Edges: edges, Complete: 240, Total: 240}, first)
+	assert.Len(t, r.sink.closings(t, flowlog.StreamEdgesQuarters), 4, "those without an edge as well")
+	assert.Empty(t, r.sink.closings(t, flowlog.StreamEdgesDaily))
+	r.say()
+	require.Equal(t, closed, r.sink.closings(t, flowlog.StreamEdges), "once")
+
+	// Amended, it is closed again, when all of that is said.
+	give(true)
+	r.sink.setRefuse(errors.New("busy"))
+	r.say()
+	require.Equal(t, closed, r.sink.closings(t, flowlog.StreamEdges))
+	r.sink.setRefuse(nil)
+	r.say()
+	assert.Greater(t, r.sink.closings(t, flowlog.StreamEdges)[hourStart].Sequence, first.Sequence)
+}
+
+// Where a rollup is lost for good, no reader may think that all are there.
+func TestIntervalThatLacksRollupsIsNotClosed(t *testing.T) {
+	r := newRig(t).withStorage().start()
+	r.give(flows(flow(0, "a", "b", src, 1)))
+	r.shutdown() // what is not final does not matter
+	r.start()
+	r.give(covers(0, hourWindows, flowlog.StatusComplete, true))
+	r.at(hourStart + 3700)
+	r.sink.setRefuseOf("rollup ", consumererror.NewPermanent(errors.New("never")))
+	r.say()
+	r.sink.setRefuse(nil)
+	r.crash()
+	r.start()
+	r.say()
+	assert.NotContains(t, r.sink.closings(t, flowlog.StreamEdges), hourStart)
+	assert.NotContains(t, r.sink.closings(t, flowlog.StreamEdgesQuarters), hourStart)
+	r.give(flows(flow(hourWindows, "a", "b", src, 2)))
+	r.give(covers(hourWindows, 2*hourWindows, flowlog.StatusComplete, true))
+	r.at(hourStart + 7300)
+	r.say()
+	assert.Contains(t, r.sink.closings(t, flowlog.StreamEdges), hourStart+3600)
+	r.shutdown()
+}
+
+// Loki takes nothing of a stream that is an hour older than the newest: no interval
+// overtakes one that waits, as the first one might, of which Goldmane had but the end.
+func TestIntervalsAreSaidInOrder(t *testing.T) {
+	r := newRig(t).start()
+	defer r.shutdown()
+	starts := func() (starts []int64) {
+		for start := range r.sink.closings(t, flowlog.StreamEdgesQuarters) {
+			starts = append(starts, (start-hourStart)/900)
+		}
+		slices.Sort(starts)
+		return starts
+	}
+	const quarter = hourWindows / 4
+	// From the last minute of a quarter on; and of the next one nothing is known for a minute.
+	r.at(hourStart + 3*900)
+	r.give(flows(flow(quarter-4, "a", "b", src, 1), flow(quarter, "a", "b", src, 1), flow(2*quarter, "a", "b", src, 1)))
+	r.give(covers(quarter-4, 2*quarter-4, flowlog.StatusComplete, true))
+	r.give(covers(2*quarter, 3*quarter, flowlog.StatusComplete, true))
+	r.say()
+	assert.Equal(t, []int64{0}, starts(), "what is older than all there is, is not waited for")
+	r.at(hourStart + 3*900 + graceWindows*windowLength)
+	r.say()
+	assert.Equal(t, []int64{0, 1, 2}, starts())
 }
 
 // A quarter need not wait for its hour: that is what it is for.

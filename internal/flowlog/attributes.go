@@ -114,6 +114,7 @@ const (
 const (
 	EventRollup    = "calico.edge.rollup"
 	EventFirstSeen = "calico.edge.first_seen"
+	EventClosing   = "calico.edge.closing"
 )
 
 // Attributes of rollups, beside the edge (SourceIdentity, DestinationIdentity,
@@ -123,6 +124,8 @@ const (
 	// EdgeIntervalStart and EdgeIntervalEnd bound the interval, ints, seconds since the epoch.
 	EdgeIntervalStart = "calico.edge.interval.start"
 	EdgeIntervalEnd   = "calico.edge.interval.end"
+	// EdgeIntervalEdges is how many edges a closed interval has rollups of, an int.
+	EdgeIntervalEdges = "calico.edge.interval.edges"
 	// EdgeFinal is a bool, EdgeSequence an int: of several rollups of one edge and
 	// interval the one with the highest is true.
 	EdgeFinal    = "calico.edge.final"

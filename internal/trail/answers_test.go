@@ -35,7 +35,7 @@ func TestGlob(t *testing.T) {
 func TestFilterAsLogQL(t *testing.T) {
 	f := &Filter{Source: []string{"web"}, Destination: []string{"pay*", "a.b"}, Ports: []int64{80, 443}, Denied: true}
 	assert.Equal(t, ` |= "v1 deny " |= " 80/" or " 443/" | source_service_identity="web" | destination_service_identity=~"pay.*|a\\.b"`, f.ofFlows())
-	assert.Equal(t, ` |= " web -> " |= " 80/" or " 443/" |= " deny "`, f.ofRollups())
+	assert.Equal(t, ` |= " web -> " or " * -> " or "closed " |= " 80/" or " 443/" or " * -> " or "closed " |= " deny " or " * -> " or "closed "`, f.ofRollups())
 	f = &Filter{PeersOf: []string{"web"}, Namespaces: []string{"n"}, External: true, Unattributed: true, StagedDenied: true}
 	assert.Equal(t, ` | source_service_identity="web" or destination_service_identity="web"`+
 		` | source_service_identity=~"n(/.*)?" or destination_service_identity=~"n(/.*)?"`+

@@ -47,6 +47,12 @@ func (f *Filter) MatchesFlow(flow *Flow) bool {
 		(!f.StagedDenied || flow.Action == flowlog.ActionAllow && flow.PendingAction() == flowlog.ActionDeny)
 }
 
+// some reports whether not every edge is wanted.
+func (f *Filter) some() bool {
+	return len(f.Source)+len(f.Destination)+len(f.PeersOf)+len(f.Namespaces)+len(f.Ports) > 0 ||
+		f.Denied || f.StagedDenied || f.External || f.Unattributed
+}
+
 // IsExternal reports whether an identity is outside the cluster.
 func IsExternal(identity string) bool {
 	return identity == "internet" || identity == "private" || strings.HasPrefix(identity, flowlog.TypeNetworkSet+":")
@@ -105,7 +111,7 @@ var (
 // ofFlows is the filter as LogQL for flow records: at least what Matches wants.
 func (f *Filter) ofFlows() string {
 	var b strings.Builder
-	contains := func(texts ...string) { b.WriteString(" |= " + strings.Join(quoted(texts), " or ")) }
+	contains := func(texts ...string) { b.WriteString(containing(texts...)) }
 	if f.Denied {
 		contains(flowlog.OutcomeText(flowlog.ActionDeny))
 	}
@@ -147,10 +153,13 @@ var keptForSums = " | keep " + strings.Join([]string{
 	sourceLabel, destinationLabel, egressLabel, ingressLabel, Label(flowlog.PolicyEgress), Label(flowlog.PolicyIngress),
 }, ", ")
 
-// ofRollups is the filter as LogQL for rollups.
+// ofRollups is the filter as LogQL for rollups. What closes an interval passes, and so does
+// the edge that stands for others: they say whether what passes is all there is.
 func (f *Filter) ofRollups() string {
 	var b strings.Builder
-	contains := func(texts ...string) { b.WriteString(" |= " + strings.Join(quoted(texts), " or ")) }
+	contains := func(texts ...string) {
+		b.WriteString(containing(append(texts, flowlog.SourceText(flowlog.OverflowIdentity), flowlog.ClosingText())...))
+	}
 	for _, side := range [...]struct {
 		globs []string
 		text  func(string) string
@@ -176,6 +185,9 @@ func (f *Filter) ofRollups() string {
 	}
 	return b.String()
 }
+
+// containing is LogQL for lines that have any of the texts.
+func containing(texts ...string) string { return " |= " + strings.Join(quoted(texts), " or ") }
 
 func portTexts(ports []int64) []string {
 	texts := make([]string, 0, len(ports))

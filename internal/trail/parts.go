@@ -78,12 +78,13 @@ func (t *Trail) sumRollups(ctx context.Context, q *question, s *sums, l *ledger,
 	if err != nil {
 		return nil, err
 	}
+	closed := r.complete()
 	var doubtful []interval
 	for _, start := range starts {
-		switch c := r.covered[start]; {
-		case c.total == 0:
-		case c.complete == c.total:
-			l.window = length / c.total
+		switch c := closed[start]; {
+		case c.Total == 0:
+		case c.Complete == c.Total:
+			l.window = length / c.Total
 			l.whole = append(l.whole, interval{start, start + length})
 		default:
 			doubtful = append(doubtful, interval{start, start + length})
@@ -99,10 +100,10 @@ func (t *Trail) sumRollups(ctx context.Context, q *question, s *sums, l *ledger,
 	for _, i := range doubtful {
 		// The connector must have known of as many complete windows as there are: one that
 		// was added in the middle of an interval, or lost its state, has summed up less.
-		used[i.from] = r.covered[i.from].complete >= l.complete(i)
+		used[i.from] = closed[i.from].Complete >= l.complete(i)
 	}
 	for key, rollup := range r.best {
-		if used[key.start] {
+		if used[key.start] && q.filter.Matches(&key.edge) {
 			s.parts = append(s.parts, rollup)
 		}
 	}

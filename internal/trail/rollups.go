@@ -35,75 +35,80 @@ type edgeInterval struct {
 // rollups are those of some intervals of one length.
 type rollups struct {
 	best map[edgeInterval]flowlog.Rollup
-	// covered is, by start, how many windows of an interval are complete, and how many it has.
-	covered map[int64]covered
+	// closed is what closes an interval, by start.
+	closed map[int64]flowlog.Closing
+	// lumped are the intervals in which edges that may be wanted are one, `* -> *`.
+	lumped map[int64]bool
+	// all is whether every edge is among best, wanted or not.
+	all bool
 }
 
-type covered struct{ complete, total int64 }
-
-// readRollups reads the final rollups of intervals of a length that begin at starts: those
-// that f wants, or, if f is nil, only what they say of coverage. A final rollup has a time
-// in the last second of its interval, so one second of each is asked for: the last seconds of 90 days took half a second, while looking through 29 days
-// of daily rollups took 1.2 s, because Loki takes a range apart by the hour.
+// readRollups reads the final rollups of intervals of a length that begin at starts: at
+// least those that f wants, or, if f is nil, only what closes the intervals. A final rollup has a time
+// in the last second of its interval, so one second of each is asked for: the last seconds
+// of 90 days took half a second, while looking through 29 days of daily rollups took 1.2 s,
+// because Loki takes a range apart by the hour.
 func (t *Trail) readRollups(ctx context.Context, f *Filter, length int64, starts []int64) (*rollups, error) {
-	r := &rollups{best: make(map[edgeInterval]flowlog.Rollup), covered: make(map[int64]covered)}
-	take := func(wanted *Filter) func(e *Entry) error {
-		return func(e *Entry) error {
-			line, err := flowlog.ParseRollup(e.Line)
-			if err != nil {
-				return nil //nolint:nilerr // a first_seen event, or a record of a later version
-			}
-			r.take(&line, length, wanted)
-			return nil
-		}
-	}
-	final := " |= " + `"` + flowlog.FinalText() + `"`
-	q := &Question{Cluster: t.Cluster, Stream: rollupStream(length)}
-	all := f != nil && f.ofRollups() == ""
+	r := &rollups{best: make(map[edgeInterval]flowlog.Rollup), closed: make(map[int64]flowlog.Closing), lumped: make(map[int64]bool)}
+	q := &Question{Cluster: t.Cluster, Stream: rollupStream(length), Filter: containing(flowlog.ClosingText())}
 	if f != nil {
-		q.Filter = final + f.ofRollups()
-		for done, piece := range chunks(starts, 64) {
-			t.progress("rollups", min(done*64, len(starts)), len(starts))
-			q.Spans = nil
-			for _, start := range piece {
-				q.Spans = append(q.Spans, unix(start+length-1, start+length))
-			}
-			if err := t.Source.Read(ctx, q, take(f)); err != nil {
-				return nil, err
-			}
-		}
+		q.Filter = containing(flowlog.FinalText(), flowlog.ClosingText()) + f.ofRollups()
+		r.all = f.ofRollups() == ""
 	}
-	// Intervals in which nothing matched: are there rollups at all?
-	q.Filter, q.Limit, q.Spans = final, 1, nil
-	for _, start := range starts {
-		if _, known := r.covered[start]; !known {
+	for done, piece := range chunks(starts, 64) {
+		t.progress("rollups", min(done*64, len(starts)), len(starts))
+		q.Spans = nil
+		for _, start := range piece {
 			q.Spans = append(q.Spans, unix(start+length-1, start+length))
 		}
-	}
-	if len(q.Spans) > 0 && !all {
-		t.progress("rollups", len(starts)-len(q.Spans), len(starts))
-		if err := t.Source.Read(ctx, q, take(nil)); err != nil {
+		if err := t.Source.Read(ctx, q, func(e *Entry) error {
+			r.take(e.Line, length, f)
+			return nil
+		}); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
 }
 
-// take keeps a rollup if it is final and the latest of its edge and interval, and if f,
-// where it is not nil, wants its edge.
-func (r *rollups) take(line *flowlog.Rollup, length int64, f *Filter) {
-	if !line.Final || line.End-line.Start != length {
+// take keeps what a line says: of several of one edge and interval, or that close one, the
+// latest. Others are first_seen events, provisional, or of a later version.
+func (r *rollups) take(s string, length int64, f *Filter) {
+	if c, err := flowlog.ParseClosing(s); err == nil {
+		if c.End-c.Start == length && c.Total > 0 && c.Sequence >= r.closed[c.Start].Sequence {
+			r.closed[c.Start] = c
+		}
 		return
 	}
-	c := r.covered[line.Start]
-	r.covered[line.Start] = covered{max(c.complete, line.Complete), max(c.total, line.Total)}
-	if f == nil || !f.Matches(&line.Edge) {
+	line, err := flowlog.ParseRollup(s)
+	if err != nil || f == nil || !line.Final || line.End-line.Start != length {
 		return
+	}
+	if line.Source == flowlog.OverflowIdentity && f.some() && (!f.Denied || line.Action == flowlog.ActionDeny) {
+		r.lumped[line.Start] = true
 	}
 	key := edgeInterval{line.Edge, line.Start}
 	if known, ok := r.best[key]; !ok || line.Sequence > known.Sequence {
-		r.best[key] = *line
+		r.best[key] = line
 	}
+}
+
+// complete are the intervals whose rollups answer: closed, with as many edges as that says
+// where all were read, and with none that hides some that may be wanted.
+func (r *rollups) complete() map[int64]flowlog.Closing {
+	edges := make(map[int64]int64)
+	if r.all {
+		for key := range r.best {
+			edges[key.start]++
+		}
+	}
+	complete := make(map[int64]flowlog.Closing, len(r.closed))
+	for start, c := range r.closed {
+		if !r.lumped[start] && (!r.all || edges[start] >= c.Edges) {
+			complete[start] = c
+		}
+	}
+	return complete
 }
 
 // chunks yields pieces of at most n, numbered.

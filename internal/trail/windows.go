@@ -41,11 +41,11 @@ func (t *Trail) wholeIntervals(ctx context.Context, l *ledger, length int64, lis
 		return nil, err
 	}
 	rest, _ := without(list, length, func(start int64) bool {
-		c := r.covered[start]
-		if c.total == 0 || c.complete < c.total {
+		c := r.closed[start]
+		if c.Total == 0 || c.Complete < c.Total {
 			return false
 		}
-		l.window = length / c.total
+		l.window = length / c.Total
 		l.whole = append(l.whole, interval{start, start + length})
 		return true
 	})

@@ -227,6 +227,13 @@ func loadRollups(ctx context.Context, l *loader, edges []edge, from, to, interva
 			r.WriteTo(lr)
 			lr.Attributes().Clear()
 		}
+		lr, err := l.next(ctx)
+		if err != nil {
+			return err
+		}
+		c := flowlog.Closing{Start: start, End: start + interval, Sequence: interval, Edges: int64(len(edges)), Complete: interval / window, Total: interval / window}
+		c.WriteTo(lr)
+		lr.Attributes().Clear()
 	}
 	return l.flush(ctx)
 }

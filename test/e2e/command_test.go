@@ -157,8 +157,9 @@ func (f *knownFlow) write(lr plog.LogRecord) {
 
 // rollups are those of every whole interval of a length, with what a reader must not fall
 // for: an earlier rollup that knows less, a provisional one, repeats. doubtful is an
-// interval whose rollups were made by a connector that came in the middle.
-func (k *known) rollups(length, doubtful int64) []func(lr plog.LogRecord) {
+// interval whose rollups were made by a connector that came in the middle, open one whose
+// rollups are half there.
+func (k *known) rollups(length, doubtful, open int64) []func(lr plog.LogRecord) {
 	var list []func(lr plog.LogRecord)
 	for start := (k.begin + length - 1) / length * length; start+length <= k.end-600; start += length {
 		complete := int64(0)
@@ -168,7 +169,17 @@ func (k *known) rollups(length, doubtful int64) []func(lr plog.LogRecord) {
 			}
 		}
 		var now []func(lr plog.LogRecord)
-		for edge, s := range k.sums(start, start+length, func(*knownFlow) bool { return true }) {
+		sums := k.sums(start, start+length, func(*knownFlow) bool { return true })
+		closing := flowlog.Closing{Start: start, End: start + length, Sequence: 1000, Edges: int64(len(sums)), Complete: complete, Total: length / knownWindow}
+		if start == doubtful {
+			closing.Complete = 7
+		}
+		earlier := closing
+		earlier.Sequence, earlier.Edges, earlier.Complete = 900, 1, 0
+		for edge, s := range sums {
+			if start == open && len(now) > 0 {
+				break
+			}
 			r := flowlog.Rollup{
 				Edge: edge, Start: start, End: start + length, Final: true, Sequence: 1000, AsOf: start + length,
 				Windows: s.windows, Complete: complete, Total: length / knownWindow, First: s.first, Last: s.last, Policies: s.policies,
@@ -189,6 +200,9 @@ func (k *known) rollups(length, doubtful int64) []func(lr plog.LogRecord) {
 			}
 		}
 		list = append(list, now...)
+		if start != open {
+			list = append(list, closing.WriteTo, earlier.WriteTo, closing.WriteTo)
+		}
 	}
 	return list
 }
@@ -279,9 +293,9 @@ func newKnown(t *testing.T, url string, end int64, seed uint64) *known {
 	k.push(t, flowlog.StreamFlows, flows)
 	k.push(t, flowlog.StreamFlows, flows[len(flows)-200:]) // and a batch that was sent again
 	k.push(t, flowlog.StreamCoverage, k.coverage())
-	k.push(t, flowlog.StreamEdgesQuarters, k.rollups(900, today-2*3600+900))
-	k.push(t, flowlog.StreamEdges, k.rollups(3600, today-2*3600))
-	k.push(t, flowlog.StreamEdgesDaily, k.rollups(86400, 0))
+	k.push(t, flowlog.StreamEdgesQuarters, k.rollups(900, today-2*3600+900, today-3*3600+900))
+	k.push(t, flowlog.StreamEdges, k.rollups(3600, today-2*3600, today-3*3600))
+	k.push(t, flowlog.StreamEdgesDaily, k.rollups(86400, 0, 0))
 	k.flush(t)
 	return k
 }
@@ -417,7 +431,7 @@ func TestCommand(t *testing.T) {
 		{"an hour", today - 5*3600, today - 4*3600, 0, 0},
 		{"a quarter", today - 4*3600 + 900, today - 4*3600 + 1800, 0, 0},
 		{"some minutes", today - 4*3600 + 300, today - 4*3600 + 900, 0, 600},
-		{"the doubtful hour and its neighbours", today - 3*3600, today, 0, 900},
+		{"the doubtful hour and its neighbours", today - 3*3600, today, 0, 2 * 900},
 		{"not a full hour", hour - 1800, k.end - 300, 0, 900 + 600},
 	}
 	for _, r := range ranges {
@@ -599,7 +613,7 @@ func TestCommandManyEdges(t *testing.T) {
 	}
 	k.push(t, flowlog.StreamFlows, flows)
 	k.push(t, flowlog.StreamCoverage, k.coverage())
-	k.push(t, flowlog.StreamEdges, k.rollups(3600, 0))
+	k.push(t, flowlog.StreamEdges, k.rollups(3600, 0, 0))
 	k.flush(t)
 	want := k.sums(k.begin, end, func(*knownFlow) bool { return true })
 	require.Len(t, want, 5000)

@@ -204,19 +204,27 @@ func seed() []record {
 	addRollup := func(stream string, r flowlog.Rollup) {
 		add(stream, r.WriteTo, record{rollup: &r})
 	}
+	addClosing := func(stream string, start, length int64, edges int) {
+		c := flowlog.Closing{Start: start, End: start + length, Sequence: length, Edges: int64(edges), Complete: length / window, Total: length / window}
+		add(stream, c.WriteTo, record{})
+	}
 	for start := begin; start < end; start += hour {
-		for _, r := range rollupsOf(start, hour) {
+		rollups := rollupsOf(start, hour)
+		for _, r := range rollups {
 			addRollup(flowlog.StreamEdges, r)
 		}
+		addClosing(flowlog.StreamEdges, start, hour, len(rollups))
 	}
 	// The collector was restarted within an hour, and said what it knew by then.
 	for _, r := range rollupsOf(begin+5*hour, hour/2) {
 		r.End, r.Total, r.Final, r.AsOf = begin+6*hour, hour/window, false, begin+5*hour+hour/2
 		addRollup(flowlog.StreamEdges, r)
 	}
-	for _, r := range rollupsOf(begin, day) {
+	rollups := rollupsOf(begin, day)
+	for _, r := range rollups {
 		addRollup(flowlog.StreamEdgesDaily, r)
 	}
+	addClosing(flowlog.StreamEdgesDaily, begin, day, len(rollups))
 	for start := end - recent; start < end; start += window {
 		for _, f := range flowsOf(start) {
 			line, key := f.AppendLine(nil)
