@@ -179,6 +179,17 @@ func (c *cluster) intervalsOf(start int64) (of [grains]*interval) {
 	return of
 }
 
+// known are those of intervalsOf that are there: an interval that is done with must not
+// come back for a window that is kept as long as a longer one.
+func (c *cluster) known(start int64) (of [grains]*interval) {
+	for g, length := range c.set.Lengths {
+		if length > 0 {
+			of[g] = c.Intervals[g][start-start%length]
+		}
+	}
+	return of
+}
+
 // in returns the interval that a window begins in, which it makes if it is new.
 func in(all map[int64]*interval, start, length int64) *interval {
 	begin := start - start%length
@@ -237,7 +248,7 @@ func (c *cluster) windowCoverage(w *window, r *report, now int64) bool {
 	for len(c.Finals) > closeAfter {
 		if w := c.Windows[c.Finals[0]]; w != nil {
 			w.close()
-			for _, i := range c.intervalsOf(w.Start) {
+			for _, i := range c.known(w.Start) {
 				if i != nil {
 					i.Closed++
 				}
@@ -250,7 +261,7 @@ func (c *cluster) windowCoverage(w *window, r *report, now int64) bool {
 
 // conclude adds what has waited in a window to the sums.
 func (c *cluster) conclude(w *window) {
-	in := c.intervalsOf(w.Start)
+	in := c.known(w.Start)
 	w.conclude(func(edge uint32, s *flowlog.Sum) {
 		for _, i := range in {
 			if i != nil && i.Sums[edge] != nil { // nil: the configuration has changed meanwhile

@@ -123,7 +123,7 @@ type sink struct {
 	refused string
 	lines   map[string][]string                  // by stream, but for closing records
 	closed  map[string]map[int64]flowlog.Closing // by stream and start, the last
-	early   []string                             // closing records that came before a rollup of theirs
+	wrong   []string                             // closing records that came before a rollup of theirs, or take something back
 	took    []plog.Logs
 }
 
@@ -147,15 +147,14 @@ func (s *sink) consume(_ context.Context, logs plog.Logs) error {
 				s.lines[stream.Str()] = append(s.lines[stream.Str()], line)
 				continue
 			}
-			if s.finals(stream.Str(), closing.Start) < int(closing.Edges) {
-				s.early = append(s.early, line)
+			before := s.closed[stream.Str()][closing.Start]
+			if s.finals(stream.Str(), closing.Start) < int(closing.Edges) || closing.Sequence < before.Sequence {
+				s.wrong = append(s.wrong, line)
 			}
 			if s.closed[stream.Str()] == nil {
 				s.closed[stream.Str()] = map[int64]flowlog.Closing{}
 			}
-			if closing.Sequence >= s.closed[stream.Str()][closing.Start].Sequence {
-				s.closed[stream.Str()][closing.Start] = closing
-			}
+			s.closed[stream.Str()][closing.Start] = closing
 		}
 	}
 	return nil
@@ -177,7 +176,7 @@ func (s *sink) closings(t testing.TB, stream string) map[int64]flowlog.Closing {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	require.Empty(t, s.early, "closed before all was said")
+	require.Empty(t, s.wrong, "closed before all was said, or with less than before")
 	return maps.Clone(s.closed[stream])
 }
 
