@@ -80,6 +80,7 @@ func (c *connection) register(flags *pflag.FlagSet) {
 	flags.StringVar(&c.config, "config", "", "configuration file (goldtrail/config.yaml in your configuration folder) ["+configVariable+"]")
 	flags.DurationVar(&c.Patience, "patience", time.Minute, "how long to ask again while Loki is busy or fails; 0s not at all")
 	flags.StringVar(&c.File, "file", "", "read a file of the Collector's file exporter instead of a Loki")
+	refuseEmpty(flags, "addr", "cluster", "config", "file") // the others, empty, turn their variable off
 }
 
 // complete fills in what no flag says.

@@ -64,6 +64,7 @@ more windows than the other time lacks: the hole may hide it.`,
 	f.register(cmd.Flags())
 	cmd.Flags().StringVar(&before, "before", "", "the earlier time, as from..to, each like --from of the other commands")
 	cmd.Flags().StringVar(&after, "after", "", "the later time")
+	refuseEmpty(cmd.Flags(), "before", "after")
 	return cmd
 }
 

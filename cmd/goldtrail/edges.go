@@ -73,6 +73,7 @@ Whole hours and days are read from the rollups, the rest from flow records.`,
 	p.register(flags)
 	f.register(flags)
 	flags.StringVar(&newSince, "new-since", "", "only edges that were first seen in this time: 24h, or a time; looks back 90d for earlier ones, or what --since or --from says")
+	refuseEmpty(flags, "new-since")
 	flags.StringVar(&order, "sort", "bytes", strings.Join(trail.EdgeOrders, ", "))
 	flags.IntVar(&limit, "limit", 0, "how many edges at most, 0 for all")
 	must(cmd.RegisterFlagCompletionFunc("sort", cobra.FixedCompletions(trail.EdgeOrders, cobra.ShellCompDirectiveNoFileComp)))

@@ -31,6 +31,9 @@ For less than three days, hours are counted instead of days; for less than three
 		Args:        wrongArgs(cobra.ExactArgs(1)),
 		Annotations: map[string]string{formats: strings.Join([]string{formatCSV, formatMermaid, formatDOT}, " ")},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if strings.TrimSpace(args[0]) == "" {
+				return usagef("'SERVICE' is empty: name a Service, as `goldtrail edges` does; is a variable of your shell unset?")
+			}
 			t, span, err := a.open(cmd.Context(), &p)
 			if err != nil {
 				return err

@@ -24,6 +24,7 @@ func (p *period) register(flags *pflag.FlagSet) {
 	flags.StringVar(&p.since, "since", "", "from so long ago until now: 90m, 24h, 7d, 4w ("+defaultSince+"; with --file all of it)")
 	flags.StringVar(&p.from, "from", "", "from this time: 2026-11-22T02:00:00Z, '2026-11-22 02:00', 02:00, or so long ago: 26h")
 	flags.StringVar(&p.to, "to", "", "until this time (now)")
+	refuseEmpty(flags, "since", "from", "to")
 }
 
 // snapFrom is from which length on a --since begins with a full hour: its first half hour

@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 // app is one run of the command.
@@ -111,36 +109,6 @@ func (a *app) checkOutput(cmd *cobra.Command) error {
 		return usagef("'--output' is %q: `%s` has %s", a.output, cmd.CommandPath(), strings.Join(can, ", "))
 	}
 	return nil
-}
-
-// wrongFlag says what is wrong with a flag.
-func wrongFlag(cmd *cobra.Command, err error) error {
-	var invalid *pflag.InvalidValueError
-	if errors.As(err, &invalid) {
-		flag := invalid.GetFlag()
-		if rule, ok := flagRules[flag.Value.Type()]; ok {
-			return usagef("'--%s' is %q: must be %s; `%s --help` lists the flags", flag.Name, invalid.GetValue(), rule, cmd.CommandPath())
-		}
-	}
-	return usagef("%w; `%s --help` lists the flags", err, cmd.CommandPath())
-}
-
-// flagRules are what the values of flags must be, by their type.
-var flagRules = map[string]string{
-	"bool":     "true or false",
-	"duration": "a length of time, like 90s or 5m",
-	"int":      "a whole number",
-	"intSlice": "whole numbers, separated by commas",
-}
-
-// wrongArgs makes the error of wrong arguments one of usage.
-func wrongArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usagef("%w; `%s --help` shows how it is used", err, cmd.CommandPath())
-		}
-		return nil
-	}
 }
 
 // must is for what can only fail if this program is wrong.

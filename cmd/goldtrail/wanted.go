@@ -17,6 +17,7 @@ func (f *wanted) register(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.Destination, "dst", nil, "destination identity")
 	flags.StringSliceVar(&f.Namespaces, "ns", nil, "namespace, on either side")
 	flags.StringSliceVar(&f.PeersOf, "peers-of", nil, "identity, on either side")
+	refuseEmpty(flags, "src", "dst", "ns", "peers-of")
 	flags.IntSliceVar(&f.ports, "port", nil, "destination port")
 	flags.BoolVar(&f.Denied, "denied", false, "only what was denied")
 	flags.BoolVar(&f.StagedDenied, "staged-denied", false, "only what is allowed, and staged policies would deny (reads flow records, not rollups)")
