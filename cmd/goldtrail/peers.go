@@ -79,7 +79,7 @@ func (a *app) peersTable(w io.Writer, answer *trail.PeersAnswer) error {
 		for i := range direction.peers {
 			p := &direction.peers[i]
 			ports, denied := portsText(p.Ports)
-			t.addRed(denied, p.Identity, p.Band, fmt.Sprintf("%d/%d", p.Slots, answer.Slots), count(p.Flows), ports, size(p.Bytes()), a.clockTime(p.First), a.clockTime(p.Last), policies(p.Policies))
+			t.addRed(denied, p.Identity, p.Band, slots(p, answer), count(p.Flows), ports, size(p.Bytes()), a.clockTime(p.First), a.clockTime(p.Last), policies(p.Policies))
 		}
 		if err := t.print(w, a.environment); err != nil {
 			return err
@@ -88,6 +88,15 @@ func (a *app) peersTable(w io.Writer, answer *trail.PeersAnswer) error {
 	}
 	_, err := fmt.Fprintf(w, "%d in, %d out; %s\n", len(answer.In), len(answer.Out), a.about(answer.Cluster, &answer.Coverage))
 	return err
+}
+
+// slots is in how many of the slots the peer was seen; ≥ where that is a lower bound.
+func slots(p *trail.Peer, answer *trail.PeersAnswer) string {
+	text := fmt.Sprintf("%d/%d", p.Slots, answer.Slots)
+	if p.AtLeast && answer.Slot == trail.SlotWindow {
+		text = "≥" + text
+	}
+	return text
 }
 
 // portsText lists ports; those that were denied are marked.
@@ -126,7 +135,7 @@ func edgesOfPeers(answer *trail.PeersAnswer) []trail.Edge {
 }
 
 func peersCSV(w *csv.Writer, answer *trail.PeersAnswer) error {
-	if err := w.Write([]string{"direction", "peer", "band", "slots", "of_slots", "port", "transport", "action", "flows", "windows", "sent_bytes", "back_bytes", "connections_started", "first_seen", "last_seen"}); err != nil {
+	if err := w.Write([]string{"direction", "peer", "band", "slots", "of_slots", "port", "transport", "action", "flows", "windows", "sent_bytes", "back_bytes", "connections_started", "first_seen", "last_seen", "windows_at_least"}); err != nil {
 		return err
 	}
 	for _, direction := range []struct {
@@ -137,7 +146,7 @@ func peersCSV(w *csv.Writer, answer *trail.PeersAnswer) error {
 			p := &direction.peers[i]
 			for j := range p.Ports {
 				q := &p.Ports[j]
-				if err := w.Write([]string{direction.name, p.Identity, p.Band, fmt.Sprint(p.Slots), fmt.Sprint(answer.Slots), fmt.Sprint(q.Port), q.Transport, q.Action, fmt.Sprint(q.Flows), fmt.Sprint(q.Windows), fmt.Sprint(q.SentBytes), fmt.Sprint(q.BackBytes), fmt.Sprint(q.ConnectionsStarted), q.First.Format(time.RFC3339), q.Last.Format(time.RFC3339)}); err != nil {
+				if err := w.Write([]string{direction.name, p.Identity, p.Band, fmt.Sprint(p.Slots), fmt.Sprint(answer.Slots), fmt.Sprint(q.Port), q.Transport, q.Action, fmt.Sprint(q.Flows), fmt.Sprint(q.Windows), fmt.Sprint(q.SentBytes), fmt.Sprint(q.BackBytes), fmt.Sprint(q.ConnectionsStarted), q.First.Format(time.RFC3339), q.Last.Format(time.RFC3339), fmt.Sprint(q.AtLeast)}); err != nil {
 					return err
 				}
 			}

@@ -37,8 +37,10 @@ type Peer struct {
 	Band     string `json:"band"`
 	Slots    int64  `json:"slots"` // in which it was seen
 	Totals
-	// Windows of Totals is the most that one edge with the peer was seen in: edges share
-	// windows.
+	// AtLeast is whether Windows of Totals, and Slots where they are windows, are a lower
+	// bound: the peer has several edges, and of each part of the time is only known in how
+	// many windows each edge was seen, not in which.
+	AtLeast  bool       `json:"windows_at_least,omitempty"`
 	Ports    []PeerPort `json:"ports"`
 	Policies []string   `json:"policies"`
 }
@@ -49,7 +51,12 @@ type PeerPort struct {
 	Transport string `json:"transport"`
 	Action    string `json:"action"`
 	Totals
+	// AtLeast is that of Peer, where Service stands for several.
+	AtLeast bool `json:"windows_at_least,omitempty"`
 }
+
+// SlotWindow is the Slot of short times.
+const SlotWindow = "window"
 
 // Bands say how steady a peer is.
 const (
@@ -87,9 +94,9 @@ func (t *Trail) Peers(ctx context.Context, q *PeersQuestion) (*PeersAnswer, erro
 	a.Read, a.Coverage = s.read, s.coverage
 	a.Slots = slotsOf(&s.coverage, slot)
 	if byWindow {
-		slot, a.Slot, a.Slots = 0, "window", s.coverage.Complete+s.coverage.Partial
+		slot, a.Slot, a.Slots = 0, SlotWindow, readable(&s.coverage)
 	}
-	in, out := newPeers(slot), newPeers(slot)
+	in, out := newPeers(slot, &s.coverage), newPeers(slot, &s.coverage)
 	for i := range s.parts {
 		p := &s.parts[i]
 		if glob(q.Service, p.Destination) {
@@ -102,6 +109,9 @@ func (t *Trail) Peers(ctx context.Context, q *PeersQuestion) (*PeersAnswer, erro
 	a.In, a.Out = in.list(a.Slots), out.list(a.Slots)
 	return a, nil
 }
+
+// readable is how many windows the trail has flows of.
+func readable(c *Coverage) int64 { return c.Complete + c.Partial }
 
 // slotsOf is how many slots of the range the trail has anything of.
 func slotsOf(c *Coverage, slot int64) int64 {
@@ -122,8 +132,9 @@ func slotsOf(c *Coverage, slot int64) int64 {
 
 // peers collects what was seen of peers in one direction.
 type peers struct {
-	slot int64 // in seconds, 0 for windows
-	by   map[string]*peerSum
+	slot     int64 // in seconds, 0 for windows
+	coverage *Coverage
+	by       map[string]*peerSum
 }
 
 type peerSum struct {
@@ -131,7 +142,7 @@ type peerSum struct {
 	parts []flowlog.Rollup
 }
 
-func newPeers(slot int64) *peers { return &peers{slot, make(map[string]*peerSum)} }
+func newPeers(slot int64, c *Coverage) *peers { return &peers{slot, c, make(map[string]*peerSum)} }
 
 func (p *peers) add(identity string, r *flowlog.Rollup) {
 	sum := p.by[identity]
@@ -150,10 +161,19 @@ func (p *peers) list(slots int64) []Peer {
 	list := make([]Peer, 0, len(p.by))
 	for identity, sum := range p.by {
 		peer := Peer{Identity: identity, Slots: int64(len(sum.slots)), Policies: []string{}}
-		windows := int64(0)
+		windows := make(presence)
+		byPort := make(map[flowlog.Edge]presence)
+		for i := range sum.parts {
+			r := &sum.parts[i]
+			key := flowlog.Edge{Port: r.Port, Transport: r.Transport, Action: r.Action}
+			if byPort[key] == nil {
+				byPort[key] = make(presence)
+			}
+			windows.add(r)
+			byPort[key].add(r)
+		}
 		index := make(map[flowlog.Edge]int)
 		for _, e := range edgesOf(sum.parts) {
-			windows = max(windows, e.Windows)
 			peer.Policies = append(peer.Policies, e.Policies...)
 			key := flowlog.Edge{Port: e.Port, Transport: e.Transport, Action: e.Action}
 			at, known := index[key]
@@ -165,16 +185,19 @@ func (p *peers) list(slots int64) []Peer {
 			peer.Ports[at].merge(&e.Totals)
 			peer.merge(&e.Totals)
 		}
-		peer.Windows = windows
+		for key, at := range index {
+			peer.Ports[at].Windows, peer.Ports[at].AtLeast = byPort[key].count(p.coverage)
+		}
+		peer.Windows, peer.AtLeast = windows.count(p.coverage)
 		if p.slot == 0 {
-			peer.Slots = windows
+			peer.Slots = peer.Windows
 		}
 		slices.Sort(peer.Policies)
 		peer.Policies = slices.Compact(peer.Policies)
 		slices.SortFunc(peer.Ports, func(a, b PeerPort) int {
 			return cmp.Or(cmp.Compare(b.Bytes(), a.Bytes()), cmp.Compare(a.Port, b.Port), cmp.Compare(a.Transport, b.Transport), cmp.Compare(a.Action, b.Action))
 		})
-		peer.Band = band(peer.Slots, slots, windows)
+		peer.Band = band(peer.Slots, slots, peer.Windows)
 		list = append(list, peer)
 	}
 	rank := map[string]int{BandStable: 0, BandRecurring: 1, BandOneOff: 2}
@@ -184,10 +207,32 @@ func (p *peers) list(slots int64) []Peer {
 	return list
 }
 
-// merge adds totals of another edge in the same time.
+// presence is in how many windows edges were seen, by the interval of their parts.
+type presence map[interval]seenWindows
+
+type seenWindows struct {
+	most  int64 // of one edge
+	edges int
+}
+
+func (p presence) add(r *flowlog.Rollup) {
+	i := interval{r.Start, r.End}
+	p[i] = seenWindows{max(p[i].most, r.Windows), p[i].edges + 1}
+}
+
+// count is in how many windows at least one of the edges was seen. Edges share windows, so
+// that of an interval the most of one edge is sure; atLeast is whether there may be more.
+func (p presence) count(c *Coverage) (n int64, atLeast bool) {
+	for i, seen := range p {
+		n += seen.most
+		atLeast = atLeast || seen.edges > 1 && seen.most < (i.to-i.from)/c.WindowSeconds
+	}
+	return n, atLeast && n < readable(c)
+}
+
+// merge adds totals of another edge in the same time. Windows are not added: see presence.
 func (t *Totals) merge(o *Totals) {
 	t.Flows += o.Flows
-	t.Windows = max(t.Windows, o.Windows)
 	t.SentPackets += o.SentPackets
 	t.SentBytes += o.SentBytes
 	t.BackPackets += o.BackPackets
