@@ -55,7 +55,8 @@ more windows than the other time lacks: the hole may hide it.`,
 			}
 			return a.print(t.Source, &renderings{
 				answer:   answer,
-				coverage: &answer.After, unreadable: answer.Unreadable,
+				earlier:  &answer.Before,
+				coverage: &answer.After, cluster: answer.Cluster, unreadable: answer.Unreadable,
 				table: func(w io.Writer) error { return a.diffTable(w, answer) },
 				csv:   func(w *csv.Writer) error { return diffCSV(w, answer) },
 			})
@@ -120,9 +121,7 @@ func (a *app) diffTable(w io.Writer, answer *trail.DiffAnswer) error {
 			return err
 		}
 	}
-	fmt.Fprintf(w, "%d appeared, %d vanished, %d with another verdict, %d cannot tell, %d the same\n", len(answer.Appeared), len(answer.Vanished), len(answer.Changed), len(answer.Unclear), answer.Same)
-	fmt.Fprintf(w, "before: %s: %s\n", a.about(answer.Cluster, &answer.Before), coverageText(a.environment, &answer.Before))
-	_, err := fmt.Fprintf(w, "after:  %s: ", a.about(answer.Cluster, &answer.After)) // its coverage ends the answer
+	_, err := fmt.Fprintf(w, "%d appeared, %d vanished, %d with another verdict, %d cannot tell, %d the same\n", len(answer.Appeared), len(answer.Vanished), len(answer.Changed), len(answer.Unclear), answer.Same)
 	return err
 }
 

@@ -24,6 +24,9 @@ const (
 type renderings struct {
 	answer   any // for JSON
 	coverage *trail.Coverage
+	// earlier, if not nil, is the coverage of the earlier of two times, each told by its name.
+	earlier *trail.Coverage
+	cluster string // with earlier
 	// unreadable is how many records this version cannot read.
 	unreadable int64
 	table      func(w io.Writer) error
@@ -53,7 +56,7 @@ func (a *app) print(source trail.Source, r *renderings) error {
 			return err
 		}
 		w.Flush()
-		a.tellCoverage(a.err, r.coverage) // not among the rows
+		a.tellCoverage(a.err, r) // not among the rows
 		return w.Error()
 	case formatMermaid, formatDOT:
 		g := r.graph()
@@ -66,7 +69,7 @@ func (a *app) print(source trail.Source, r *renderings) error {
 	if err := r.table(a.out); err != nil {
 		return err
 	}
-	a.tellCoverage(a.out, r.coverage)
+	a.tellCoverage(a.out, r)
 	return nil
 }
 
@@ -79,8 +82,17 @@ func notesOf(source trail.Source) []string {
 }
 
 // tellCoverage ends an answer.
-func (a *app) tellCoverage(w io.Writer, c *trail.Coverage) {
-	text := coverageText(a.environment, c)
+func (a *app) tellCoverage(w io.Writer, r *renderings) {
+	if r.earlier == nil {
+		a.tellOne(w, "", r.coverage)
+		return
+	}
+	a.tellOne(w, "before: "+a.about(r.cluster, r.earlier)+": ", r.earlier)
+	a.tellOne(w, "after:  "+a.about(r.cluster, r.coverage)+": ", r.coverage)
+}
+
+func (a *app) tellOne(w io.Writer, heading string, c *trail.Coverage) {
+	text := heading + coverageText(a.environment, c)
 	if a.colours() && w == a.out {
 		colour := dim
 		if c.Incomplete() > 0 {
