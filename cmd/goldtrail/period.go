@@ -66,6 +66,10 @@ func (p *period) span(e *environment, all *trail.Span) (trail.Span, error) {
 		if span.To, err = parseTime(p.to, now, e.zone); err != nil {
 			return span, usagef("'--to' is %q: %w", p.to, err)
 		}
+		// Until 07:30, asked at 06:53 about what began at 06:40: not yesterday's.
+		if today, ok := timeOfToday(p.to, now, e.zone); ok && today.After(now) && !span.From.Before(span.To) {
+			span.To = now
+		}
 	}
 	switch {
 	case !span.From.Before(span.To):
@@ -122,15 +126,11 @@ func parseTime(s string, now time.Time, zone *time.Location) (time.Time, error) 
 			return t, nil
 		}
 	}
-	for _, layout := range []string{"15:04:05", "15:04"} {
-		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
-			y, m, d := now.In(zone).Date()
-			t = time.Date(y, m, d, t.Hour(), t.Minute(), t.Second(), 0, zone)
-			if t.After(now) {
-				t = t.AddDate(0, 0, -1) // 23:00, asked at 01:00
-			}
-			return t, nil
+	if t, ok := timeOfToday(s, now, zone); ok {
+		if t.After(now) {
+			t = t.AddDate(0, 0, -1) // 23:00, asked at 01:00
 		}
+		return t, nil
 	}
 	if s == "now" {
 		return now, nil
@@ -139,6 +139,17 @@ func parseTime(s string, now time.Time, zone *time.Location) (time.Time, error) 
 		return now.Add(-d), nil
 	}
 	return time.Time{}, fmt.Errorf("must be a time, like 2026-11-22T02:00:00Z, '2026-11-22 02:00' or 02:00, or how long ago, like 26h")
+}
+
+// timeOfToday reads a time without a day.
+func timeOfToday(s string, now time.Time, zone *time.Location) (time.Time, bool) {
+	for _, layout := range []string{"15:04:05", "15:04"} {
+		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
+			y, m, d := now.In(zone).Date()
+			return time.Date(y, m, d, t.Hour(), t.Minute(), t.Second(), 0, zone), true
+		}
+	}
+	return time.Time{}, false
 }
 
 // clockTime is a time as people read it.
