@@ -63,11 +63,17 @@ func (a *app) command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.connection.complete(a.environment, cmd.Flags().Changed); err != nil {
+				fmt.Fprintln(a.err, "note: "+err.Error())
+			}
 			_, err := fmt.Fprintf(a.out, "%s\n\n%s\n\n%s\n\nLoki is found at --addr or LOKI_ADDR (now %s). `goldtrail --help` lists everything.\n",
 				about, examples, verbs(cmd), a.connection.address(a.environment))
 			return err
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if _, asks := cmd.Annotations[formats]; !asks {
+				return nil // completion is run by shells that start, whatever the variables say
+			}
 			if err := a.checkOutput(cmd); err != nil {
 				return err
 			}
@@ -95,16 +101,17 @@ func verbs(root *cobra.Command) string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// formats are the outputs that a command has, beside the table and JSON; its annotation.
+// formats are the outputs that a command has, beside the table and JSON; the annotation of
+// every command that asks something.
 const formats = "formats"
+
+func formatsOf(cmd *cobra.Command) []string {
+	return append([]string{formatTable, formatJSON}, strings.Fields(cmd.Annotations[formats])...)
+}
 
 // checkOutput refuses a format that the command does not have, before anything is asked.
 func (a *app) checkOutput(cmd *cobra.Command) error {
-	more, answers := cmd.Annotations[formats]
-	if !answers {
-		return nil
-	}
-	can := append([]string{formatTable, formatJSON}, strings.Fields(more)...)
+	can := formatsOf(cmd)
 	if !slices.Contains(can, a.output) {
 		return usagef("'--output' is %q: `%s` has %s", a.output, cmd.CommandPath(), strings.Join(can, ", "))
 	}
