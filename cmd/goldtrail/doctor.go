@@ -76,6 +76,7 @@ It changes nothing: Loki is sent an export without records, and of Goldmane sing
 	flags.StringVar(&e.as, "as", "", "whose rights in Kubernetes, if not yours: system:serviceaccount:goldtrail:goldtrail-collector")
 	flags.StringVar(&e.collector.HealthURL, "collector", "", "the Collector's health_check, like http://127.0.0.1:13133")
 	flags.StringVar(&e.collector.MetricsURL, "collector-metrics", "", "the Collector's own metrics, like http://127.0.0.1:8888/metrics")
+	completeFiles(cmd, "goldmane-ca", "goldmane-cert", "goldmane-key", "kubeconfig")
 	return cmd
 }
 

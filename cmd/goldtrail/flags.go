@@ -67,3 +67,10 @@ func refuseEmpty(flags *pflag.FlagSet, names ...string) {
 		flag.Value, flag.DefValue = notEmpty{flag.Value}, "" // [] would be shown as a default
 	}
 }
+
+// completeFiles makes the shell complete flags with names of files.
+func completeFiles(cmd *cobra.Command, names ...string) {
+	for _, name := range names {
+		must(cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault)))
+	}
+}

@@ -86,7 +86,12 @@ func (a *app) command() *cobra.Command {
 	flags.StringVarP(&a.output, "output", "o", formatTable, "table, json, csv, mermaid or dot")
 	flags.BoolVar(&a.explain, "explain", false, "tell the LogQL that was asked, on standard error")
 	root.AddCommand(a.edgesCommand(), a.peersCommand(), a.flowsCommand(), a.diffCommand(), a.coverageCommand(), a.doctorCommand())
-	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{formatTable, formatJSON, formatCSV, formatMermaid, formatDOT}, cobra.ShellCompDirectiveNoFileComp)))
+	must(root.RegisterFlagCompletionFunc("output", func(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return formatsOf(cmd), cobra.ShellCompDirectiveNoFileComp
+	}))
+	// Services, times and clusters are no files.
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	completeFiles(root, "file", "config", "ca-cert", "cert", "key", "bearer-token-file")
 	return root
 }
 
