@@ -46,14 +46,15 @@ func (a *app) coverageCommand() *cobra.Command {
 
 func (a *app) coverageTable(w io.Writer, answer *trail.CoverageAnswer) error {
 	c := &answer.Coverage
-	fmt.Fprintf(w, "%s\n\n%s\n%s\n\n", a.about(answer.Cluster, c), bar(c, a.barWidth()), barLegend(c))
+	a.say(w, "%s", a.about(answer.Cluster, c))
+	fmt.Fprintf(w, "\n%s\n%s\n\n", bar(c, a.barWidth()), barLegend(c))
 	counts := fmt.Sprintf("%s windows of %d s: %s complete, %s partial, %s missing", count(c.Windows), c.WindowSeconds, count(c.Complete), count(c.Partial), count(c.Missing))
 	if c.Unrecorded > 0 {
 		counts += fmt.Sprintf(", %s without a word", count(c.Unrecorded))
 	}
-	fmt.Fprintln(w, counts)
+	a.say(w, "%s", counts)
 	if len(c.Holes) > 0 {
-		t := &table{columns: []column{{title: "FROM"}, {title: "TO"}, {title: "WINDOWS", right: true}, {title: "STATUS"}, {title: "WHY"}}}
+		t := &table{columns: []column{{title: "FROM", time: true}, {title: "TO", time: true}, {title: "WINDOWS", right: true, last: true}, {title: "STATUS"}, {title: "WHY", shrink: true}}}
 		for i := range c.Holes {
 			h := &c.Holes[i]
 			t.addRed(h.Status == flowlog.StatusMissing || h.Status == trail.StatusUnrecorded, a.clockTime(h.From), a.clockTime(h.To), count(h.Windows), h.Status, why(h))
@@ -74,7 +75,7 @@ func why(h *trail.Hole) string {
 	case trail.StatusPending:
 		return "too young to have been read"
 	case trail.StatusUnrecorded:
-		return "neither read nor said to be lost: is the collector running?"
+		return "no word: is the collector running?"
 	}
 	return causeText(h.Cause)
 }
@@ -133,7 +134,7 @@ func barLegend(c *trail.Coverage) string {
 			parts = append(parts, cell.sign+" "+strings.ReplaceAll(cell.status, "_", " "))
 		}
 	}
-	return strings.Join(parts, "   ")
+	return strings.Join(parts, "  ")
 }
 
 func coverageCSV(w *csv.Writer, c *trail.Coverage) error {

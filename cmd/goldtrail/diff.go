@@ -121,8 +121,8 @@ func (a *app) diffTable(w io.Writer, answer *trail.DiffAnswer) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintf(w, "%d appeared, %d vanished, %d with another verdict, %d cannot tell, %d the same\n", len(answer.Appeared), len(answer.Vanished), len(answer.Changed), len(answer.Unclear), answer.Same)
-	return err
+	a.say(w, "%d appeared, %d vanished, %d with another verdict, %d cannot tell, %d the same", len(answer.Appeared), len(answer.Vanished), len(answer.Changed), len(answer.Unclear), answer.Same)
+	return nil
 }
 
 func newEdgeDiff() *table {
@@ -131,14 +131,14 @@ func newEdgeDiff() *table {
 		{title: "DESTINATION", shrink: true},
 		{title: "PORT"},
 		{title: "ACTION"},
-		{title: "WINDOWS", right: true},
-		{title: "BYTES", right: true},
+		{title: "WINDOWS", right: true, last: true},
+		{title: "BYTES", right: true, last: true},
 		{title: "BY", drop: 1},
 	}}
 }
 
 func (a *app) part(w io.Writer, title string, t *table) error {
-	fmt.Fprintln(w, title)
+	a.say(w, "%s", title)
 	err := t.print(w, a.environment)
 	fmt.Fprintln(w)
 	return err

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/url"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -159,53 +158,28 @@ func (a *app) printReport(r *doctor.Report) error {
 			area = ""
 		}
 		before := fmt.Sprintf("%-*s  %-7s  %-*s  ", areas, area, c.Status, names, c.Name)
-		a.paragraph(&b, c.Status, before, c.Detail)
+		a.paragraph(&b, colourOf(c.Status), before, c.Detail)
 		if c.Remedy != "" {
 			a.paragraph(&b, "", strings.Repeat(" ", len(before)), "→ "+c.Remedy)
 		}
 	}
-	fmt.Fprintf(&b, "\n%d checks: %d ok, %d with a warning, %d failed, %d skipped\n", len(r.Checks),
+	b.WriteByte('\n')
+	a.say(&b, "%d checks: %d ok, %d with a warning, %d failed, %d skipped", len(r.Checks),
 		r.Count[doctor.OK], r.Count[doctor.Warning], r.Count[doctor.Failure], r.Count[doctor.Skipped])
 	_, err := io.WriteString(a.out, b.String())
 	return err
 }
 
-// narrowest is how many columns a text gets even where there are fewer.
-const narrowest = 30
-
-// paragraph writes a text behind a heading, in as many lines as it takes: unlike a table's,
-// its end says as much as its beginning.
-func (a *app) paragraph(b *strings.Builder, status doctor.Status, heading, text string) {
-	begin, end := "", ""
-	if a.colours() {
-		switch status {
-		case doctor.Failure:
-			begin, end = red, plain
-		case doctor.Warning:
-			begin, end = bold, plain
-		case doctor.Skipped:
-			begin, end = dim, plain
-		default:
-		}
+// colourOf is that of a check's status.
+func colourOf(status doctor.Status) string {
+	switch status {
+	case doctor.Failure:
+		return red
+	case doctor.Warning:
+		return bold
+	case doctor.Skipped:
+		return dim
+	default:
+		return ""
 	}
-	room := utf8.RuneCountInString(text)
-	if a.width > 0 {
-		room = max(a.width-len(heading), narrowest)
-	}
-	line := heading
-	length := 0
-	for _, word := range strings.Fields(text) {
-		n := utf8.RuneCountInString(word)
-		if length > 0 && length+1+n > room {
-			fmt.Fprintln(b, begin+line+end)
-			line, length = strings.Repeat(" ", len(heading)), 0
-		}
-		if length > 0 {
-			line += " "
-			length++
-		}
-		line += word
-		length += n
-	}
-	fmt.Fprintln(b, begin+strings.TrimRight(line, " ")+end)
 }

@@ -105,7 +105,7 @@ func (a *app) edgesTable(w io.Writer, answer *trail.EdgesAnswer, newSince time.T
 			{title: "DESTINATION", shrink: true},
 			{title: "PORT"},
 			{title: "ACTION"},
-			{title: "FLOWS", right: true},
+			{title: "FLOWS", right: true, last: true},
 			{title: "BYTES", right: true},
 			{title: "CONNS", right: true, drop: 2},
 			{title: "FIRST SEEN", drop: 3},
@@ -131,8 +131,8 @@ func (a *app) edgesTable(w io.Writer, answer *trail.EdgesAnswer, newSince time.T
 	} else if len(answer.Edges) < answer.Found {
 		head += fmt.Sprintf("; the first %d are shown", len(answer.Edges))
 	}
-	_, err := fmt.Fprintf(w, "%s; %s\n", head, a.about(answer.Cluster, &answer.Coverage))
-	return err
+	a.say(w, "%s; %s", head, a.about(answer.Cluster, &answer.Coverage))
+	return nil
 }
 
 // about says what an answer is about: the cluster and the time.

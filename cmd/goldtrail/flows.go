@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -76,13 +77,13 @@ func (a *app) flowsCommand() *cobra.Command {
 func (a *app) flowsTable(w io.Writer, answer *trail.FlowsAnswer) error {
 	if len(answer.Flows) > 0 {
 		t := &table{columns: []column{
-			{title: "WINDOW"},
+			{title: "WINDOW", time: true},
 			{title: "SOURCE", shrink: true},
 			{title: "DESTINATION", shrink: true},
 			{title: "PORT"},
-			{title: "ACTION"},
-			{title: "SENT", right: true},
-			{title: "BACK", right: true},
+			{title: "ACTION", short: shortAction},
+			{title: "SENT", right: true, last: true},
+			{title: "BACK", right: true, last: true},
 			{title: "CONNS", right: true, drop: 1},
 			{title: "BY", shrink: true, drop: 2},
 			{title: "FROM", drop: 4},
@@ -104,17 +105,21 @@ func (a *app) flowsTable(w io.Writer, answer *trail.FlowsAnswer) error {
 			head = fmt.Sprintf("the newest %d flows; --limit 0 shows all", n)
 		}
 	}
-	_, err := fmt.Fprintf(w, "%s; %s\n", head, a.about(answer.Cluster, &answer.Coverage))
-	return err
+	a.say(w, "%s; %s", head, a.about(answer.Cluster, &answer.Coverage))
+	return nil
 }
 
 // action is the outcome, and what it would be with staged policies in force.
 func action(r *trail.FlowRecord) string {
 	if r.PendingAction != "" && r.PendingAction != r.Action {
-		return r.Action + " (staged: " + r.PendingAction + ")"
+		return r.Action + staged + r.PendingAction + ")"
 	}
 	return r.Action
 }
+
+const staged = " (staged: "
+
+func shortAction(s string) string { return strings.Replace(s, staged, " (", 1) }
 
 func orDash(s string) string {
 	if s == "" {

@@ -84,23 +84,24 @@ func notesOf(source trail.Source) []string {
 // tellCoverage ends an answer.
 func (a *app) tellCoverage(w io.Writer, r *renderings) {
 	if r.earlier == nil {
-		a.tellOne(w, "", r.coverage)
+		a.tellOne(w, "", "", r.coverage)
 		return
 	}
-	a.tellOne(w, "before: "+a.about(r.cluster, r.earlier)+": ", r.earlier)
-	a.tellOne(w, "after:  "+a.about(r.cluster, r.coverage)+": ", r.coverage)
+	a.tellOne(w, "before: ", a.about(r.cluster, r.earlier)+": ", r.earlier)
+	a.tellOne(w, "after:  ", a.about(r.cluster, r.coverage)+": ", r.coverage)
 }
 
-func (a *app) tellOne(w io.Writer, heading string, c *trail.Coverage) {
-	text := heading + coverageText(a.environment, c)
-	if a.colours() && w == a.out {
-		colour := dim
-		if c.Incomplete() > 0 {
-			colour = red
-		}
-		text = colour + text + plain
+func (a *app) tellOne(w io.Writer, heading, about string, c *trail.Coverage) {
+	text := about + coverageText(a.environment, c)
+	if w != a.out {
+		fmt.Fprintln(w, heading+text) // out's width is not its
+		return
 	}
-	fmt.Fprintln(w, text)
+	colour := dim
+	if c.Incomplete() > 0 {
+		colour = red
+	}
+	a.paragraph(w, colour, heading, text)
 }
 
 // shownHoles is how many holes end an answer. `goldtrail coverage` lists all.

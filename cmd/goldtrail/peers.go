@@ -60,7 +60,7 @@ func (a *app) peersTable(w io.Writer, answer *trail.PeersAnswer) error {
 		title string
 		peers []trail.Peer
 	}{{"IN: who talks to " + answer.Service, answer.In}, {"OUT: to whom " + answer.Service + " talks", answer.Out}} {
-		fmt.Fprintln(w, direction.title)
+		a.say(w, "%s", direction.title)
 		if len(direction.peers) == 0 {
 			fmt.Fprint(w, "nobody\n\n")
 			continue
@@ -86,8 +86,8 @@ func (a *app) peersTable(w io.Writer, answer *trail.PeersAnswer) error {
 		}
 		fmt.Fprintln(w)
 	}
-	_, err := fmt.Fprintf(w, "%d in, %d out; %s\n", len(answer.In), len(answer.Out), a.about(answer.Cluster, &answer.Coverage))
-	return err
+	a.say(w, "%d in, %d out; %s", len(answer.In), len(answer.Out), a.about(answer.Cluster, &answer.Coverage))
+	return nil
 }
 
 // slots is in how many of the slots the peer was seen; ≥ where that is a lower bound.

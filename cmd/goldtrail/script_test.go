@@ -62,7 +62,8 @@ func TestScripts(t *testing.T) {
 // writeTrail writes trail.jsonl: an hour of a small cluster as the Collector's file
 // exporter has it, from 02:30 to 03:30, with a gap; two.jsonl, with a second cluster
 // behind it; torn.jsonl, which ends amid a line; later.jsonl, with a record of a later
-// version; and gone.jsonl, which has the coverage only.
+// version; gone.jsonl, which has the coverage only; and wide.jsonl, with all that takes
+// room.
 func writeTrail(dir string) error {
 	var file, gone bytes.Buffer
 	begin := now.Add(-90 * time.Minute).Unix()
@@ -113,7 +114,17 @@ func writeTrail(dir string) error {
 	}); err != nil {
 		return err
 	}
+	var wide bytes.Buffer
+	for _, start := range []int64{begin - 86400, begin, begin + 15} {
+		staged := recordOf(start, "a-namespace-with-a-long-name/a-service-of-it", "another-one-of-some-length/with-a-service", 50051, flowlog.ActionAllow, 123456789)
+		staged.IngressPending = "np:default/payments/rule#0=deny"
+		back := recordOf(start, "another-one-of-some-length/with-a-service", "a-namespace-with-a-long-name/a-service-of-it", 50051, flowlog.ActionDeny, 123456789)
+		if err := writeBatch(&wide, flowlog.StreamFlows, "a-cluster-in-some-region", writeFlow(&staged), writeFlow(&back)); err != nil {
+			return err
+		}
+	}
 	return errors.Join(
+		os.WriteFile(filepath.Join(dir, "wide.jsonl"), wide.Bytes(), 0o600),
 		os.WriteFile(filepath.Join(dir, "gone.jsonl"), gone.Bytes(), 0o600),
 		os.WriteFile(filepath.Join(dir, "later.jsonl"), append(bytes.Clone(whole), later.Bytes()...), 0o600),
 		os.WriteFile(filepath.Join(dir, "trail.jsonl"), whole, 0o600),
@@ -124,8 +135,13 @@ func writeTrail(dir string) error {
 
 // flowOf writes a flow record as the pipeline does.
 func flowOf(start int64, source, destination string, port int64, action string, bytes int64) func(plog.LogRecord) {
+	f := recordOf(start, source, destination, port, action, bytes)
+	return writeFlow(&f)
+}
+
+func recordOf(start int64, source, destination string, port int64, action string, bytes int64) flowlog.Flow {
 	hit := fmt.Sprintf("np:default/%s/rule#0=%s", destination, action)
-	f := flowlog.Flow{
+	return flowlog.Flow{
 		Source:      flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: source, Name: "pod-*"},
 		Destination: flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: destination, Name: "api-*"},
 		Transport:   "tcp", Port: port, Action: action, Reporter: flowlog.ReporterBoth,
@@ -133,11 +149,15 @@ func flowOf(start int64, source, destination string, port int64, action string, 
 		Start: start, End: start + 15,
 		Counters: flowlog.Counters{SourcePackets: 2, SourceBytes: bytes, DestinationPackets: 1, DestinationBytes: bytes / 10, ConnectionsStarted: 1},
 	}
+}
+
+// writeFlow takes the endpoints' namespaces for identities.
+func writeFlow(f *flowlog.Flow) func(plog.LogRecord) {
 	return func(lr plog.LogRecord) {
 		line, key := f.AppendLine(nil)
 		f.WriteTo(lr, string(line), key)
-		lr.Attributes().PutStr(flowlog.SourceIdentity, source)
-		lr.Attributes().PutStr(flowlog.DestinationIdentity, destination)
+		lr.Attributes().PutStr(flowlog.SourceIdentity, f.Source.Namespace)
+		lr.Attributes().PutStr(flowlog.DestinationIdentity, f.Destination.Namespace)
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -16,6 +17,14 @@ type column struct {
 	// drop is when the column is left out where the terminal is narrow: the highest first,
 	// 0 never.
 	drop int
+	// last is whether the column is left out where cutting texts is not enough: the
+	// rightmost first.
+	last bool
+	// short, if not nil, says a text in fewer letters where the terminal is narrow.
+	short func(string) string
+	// time is whether its texts are times of clockTime. Where the terminal is narrow, they
+	// leave out the day if all of the table's have the same, or else the year.
+	time bool
 }
 
 // table is rows of texts. Colour is chosen by row.
@@ -27,9 +36,11 @@ type table struct {
 
 const (
 	gap = 2
-	// leastWidth is to what a text may be cut.
-	leastWidth = 12
-	mark       = "…"
+	// leastWidth is to what a text may be cut; columns are left out before it is cut to
+	// less than readableWidth.
+	leastWidth    = 8
+	readableWidth = 10
+	mark          = "…"
 
 	bold, red, dim, plain = "\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 )
@@ -48,10 +59,9 @@ func (t *table) addRed(is bool, cells ...string) {
 }
 
 // print writes the table so that it fits: columns that may be dropped are, then texts are
-// cut.
+// said in fewer letters, and then cut.
 func (t *table) print(w io.Writer, e *environment) error {
-	widths := t.widths()
-	shown := t.fit(widths, e.width)
+	shown, widths := t.fit(e.width)
 	var b strings.Builder
 	line := func(before string, cells func(i int) string) {
 		b.WriteString(before)
@@ -102,20 +112,30 @@ func (t *table) widths() []int {
 	return widths
 }
 
-// fit returns the columns that are shown, and makes widths smaller where they must be.
-func (t *table) fit(widths []int, width int) []int {
-	shown := make([]int, len(t.columns))
-	for i := range shown {
-		shown[i] = i
+// fit returns the columns that are shown, and how wide. A width of 0 is any.
+func (t *table) fit(width int) (shown, widths []int) {
+	widths = t.widths()
+	for i := range t.columns {
+		shown = append(shown, i)
 	}
-	total := func() int {
+	if width == 0 {
+		return shown, widths
+	}
+	total := func(of func(i int) int) int {
 		n := -gap
 		for _, i := range shown {
-			n += gap + widths[i]
+			n += gap + of(i)
 		}
 		return n
 	}
-	for width > 0 && total() > width {
+	whole := func(i int) int { return widths[i] }
+	cut := func(i int) int {
+		if t.columns[i].shrink {
+			return min(widths[i], readableWidth)
+		}
+		return widths[i]
+	}
+	for total(whole) > width {
 		worst := -1
 		for n, i := range shown {
 			if t.columns[i].drop > 0 && (worst < 0 || t.columns[i].drop > t.columns[shown[worst]].drop) {
@@ -125,9 +145,18 @@ func (t *table) fit(widths []int, width int) []int {
 		if worst < 0 {
 			break
 		}
-		shown = append(shown[:worst], shown[worst+1:]...)
+		shown = slices.Delete(shown, worst, worst+1)
 	}
-	for width > 0 && total() > width {
+	if total(whole) > width {
+		t.shorten()
+		widths = t.widths()
+	}
+	for n := len(shown) - 1; n >= 0 && total(cut) > width; n-- {
+		if t.columns[shown[n]].last {
+			shown = slices.Delete(shown, n, n+1)
+		}
+	}
+	for total(whole) > width {
 		widest := -1
 		for _, i := range shown {
 			if t.columns[i].shrink && widths[i] > leastWidth && (widest < 0 || widths[i] > widths[widest]) {
@@ -139,7 +168,37 @@ func (t *table) fit(widths []int, width int) []int {
 		}
 		widths[widest]--
 	}
-	return shown
+	return shown, widths
+}
+
+// shorten says texts in fewer letters.
+func (t *table) shorten() {
+	const day, year = len("2026-11-22 "), len("2026-")
+	var times []string
+	for i := range t.columns {
+		for _, row := range t.rows {
+			if t.columns[i].time {
+				times = append(times, row[i])
+			}
+		}
+	}
+	same := func(n int) bool {
+		return !slices.ContainsFunc(times, func(s string) bool { return s[:n] != times[0][:n] })
+	}
+	for i := range t.columns {
+		short := t.columns[i].short
+		switch {
+		case t.columns[i].time && same(day):
+			short = func(s string) string { return s[day:] }
+		case t.columns[i].time && same(year):
+			short = func(s string) string { return s[year:] }
+		case short == nil:
+			continue
+		}
+		for _, row := range t.rows {
+			row[i] = short(row[i])
+		}
+	}
 }
 
 // cut shortens a text to a width, with a mark at its end.
