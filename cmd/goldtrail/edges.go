@@ -53,15 +53,22 @@ Whole hours and days are read from the rollups, the rest from flow records.`,
 			if err != nil {
 				return err
 			}
-			if q.Span = span; !q.NewSince.IsZero() && !span.From.Before(q.NewSince) {
-				return usagef("'--new-since' begins at %s, and the time to look for earlier appearances at %s: give an earlier --from, or a longer --since", a.clockTime(q.NewSince), a.clockTime(span.From))
+			q.Span = span
+			if newSince != "" {
+				if err := a.checkNewSince(q.NewSince, span, &p); err != nil {
+					return err
+				}
 			}
 			answer, err := t.Edges(cmd.Context(), &q)
 			if err != nil {
 				return err
 			}
+			var notes []string
+			if note := a.nothingEarlier(q.NewSince, &answer.Coverage); newSince != "" && note != "" {
+				notes = append(notes, note)
+			}
 			return a.print(t.Source, &renderings{
-				answer:   answer,
+				answer: answer, notes: notes,
 				coverage: &answer.Coverage, unreadable: answer.Read.Unreadable,
 				table: func(w io.Writer) error { return a.edgesTable(w, answer, q.NewSince) },
 				csv:   func(w *csv.Writer) error { return edgesCSV(w, answer.Edges) },
@@ -96,6 +103,38 @@ func (a *app) newSince(text string, p *period) (time.Time, error) {
 		}
 	}
 	return at, nil
+}
+
+// checkNewSince refuses a time to be new in that is none of the span, or all of it.
+func (a *app) checkNewSince(begin time.Time, span trail.Span, p *period) error {
+	switch {
+	case begin.After(a.clock.Now()):
+		return usagef("'--new-since' begins at %s, which is still to come", a.clockTime(begin))
+	case !begin.Before(span.To):
+		return usagef("'--new-since' begins at %s, and the time that is asked about ends at %s: it must begin before it ends", a.clockTime(begin), a.clockTime(span.To))
+	case !span.From.Before(begin) && (p.since != "" || p.from != ""):
+		return usagef("'--new-since' begins at %s, and the time to look for earlier appearances at %s: give an earlier --from, or a longer --since", a.clockTime(begin), a.clockTime(span.From))
+	}
+	return nil
+}
+
+// fewEarlier is how much of the trail must lie before --new-since to say that an edge is
+// new without a word.
+const fewEarlier = time.Hour
+
+// nothingEarlier says that there is no trail to tell an edge that is new by, or little.
+func (a *app) nothingEarlier(since time.Time, c *trail.Coverage) string {
+	begin := c.From
+	if len(c.Holes) > 0 && c.Holes[0].Status == trail.StatusBefore {
+		begin = c.Holes[0].To
+	}
+	switch earlier := since.Sub(begin); {
+	case earlier <= 0:
+		return fmt.Sprintf("the trail begins at %s, not before --new-since: there is nothing earlier to compare with, and every edge counts as new", a.clockTime(begin))
+	case earlier < fewEarlier:
+		return fmt.Sprintf("only %s of the trail are compared with, from %s until --new-since: what is seen more rarely counts as new", earlier.Round(time.Second), a.clockTime(begin))
+	}
+	return ""
 }
 
 func (a *app) edgesTable(w io.Writer, answer *trail.EdgesAnswer, newSince time.Time) error {

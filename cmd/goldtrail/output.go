@@ -29,6 +29,7 @@ type renderings struct {
 	cluster string // with earlier
 	// unreadable is how many records this version cannot read.
 	unreadable int64
+	notes      []string // what else to say of the answer, on standard error
 	table      func(w io.Writer) error
 	csv        func(w *csv.Writer) error
 	graph      func() *graph
@@ -37,7 +38,7 @@ type renderings struct {
 // print writes the answer in the form that is wanted, then how complete it is.
 func (a *app) print(source trail.Source, r *renderings) error {
 	a.progress.done()
-	notes := notesOf(source)
+	notes := append(notesOf(source), r.notes...)
 	if r.unreadable > 0 {
 		notes = append(notes, fmt.Sprintf("%s records are of a version that this goldtrail does not know, and the answer lacks them: use a newer one", count(r.unreadable)))
 	}
