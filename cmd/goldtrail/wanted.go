@@ -15,7 +15,7 @@ type wanted struct {
 func (f *wanted) register(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&f.Source, "src", nil, "source identity: payments, monitoring/grafana, 'monitoring/*', internet")
 	flags.StringSliceVar(&f.Destination, "dst", nil, "destination identity")
-	flags.StringSliceVar(&f.Namespaces, "ns", nil, "namespace, on either side")
+	flags.StringSliceVar(&f.Namespaces, "ns", nil, "namespace, on either side: payments, 'team-*'")
 	flags.StringSliceVar(&f.PeersOf, "peers-of", nil, "identity, on either side")
 	refuseEmpty(flags, "src", "dst", "ns", "peers-of")
 	flags.IntSliceVar(&f.ports, "port", nil, "destination port")

@@ -1,6 +1,8 @@
 package trail
 
 import (
+	"regexp"
+	"strconv"
 	"testing"
 	"time"
 
@@ -38,7 +40,7 @@ func TestFilterAsLogQL(t *testing.T) {
 	assert.Equal(t, ` |= " web -> " or " * -> " or "closed " |= " 80/" or " 443/" or " * -> " or "closed " |= " deny " or " * -> " or "closed "`, f.ofRollups())
 	f = &Filter{PeersOf: []string{"web"}, Namespaces: []string{"n"}, External: true, Unattributed: true, StagedDenied: true}
 	assert.Equal(t, ` | source_service_identity="web" or destination_service_identity="web"`+
-		` | source_service_identity=~"n(/.*)?" or destination_service_identity=~"n(/.*)?"`+
+		` | source_service_identity=~"(networkset:)?n(/.*)?" or destination_service_identity=~"(networkset:)?n(/.*)?"`+
 		` | calico_policy_egress_pending!="" or calico_policy_ingress_pending!=""`+
 		` | source_service_identity=~"internet|private|networkset:.*" or destination_service_identity=~"internet|private|networkset:.*"`+
 		` | source_service_identity=~".*[?]|" or destination_service_identity=~".*[?]|"`, f.ofFlows())
@@ -47,8 +49,42 @@ func TestFilterAsLogQL(t *testing.T) {
 }
 
 func TestNamespaceOf(t *testing.T) {
-	for identity, want := range map[string]string{"payments": "payments", "monitoring/grafana": "monitoring", "networkset:payments/x": "", "host:payments": ""} {
+	for identity, want := range map[string]string{"payments": "payments", "monitoring/grafana": "monitoring", "networkset:payments/x": "payments", "networkset:payments": "", "host:payments": ""} {
 		assert.Equal(t, want, namespaceOf(identity), identity)
+	}
+}
+
+// Namespaces are globs, and LogQL leaves out nothing that they want.
+func TestNamespaces(t *testing.T) {
+	identities := []string{"", "?", "payments", "monitoring", "monitoring/grafana", "monitoring/?", "money", "networkset:payments/cards", "networkset:monitoring", "host:monitoring", "internet", "a.b/c", "axb"}
+	for _, tt := range []struct {
+		namespaces []string
+		want       []string
+	}{
+		{[]string{"payments"}, []string{"payments", "networkset:payments/cards"}},
+		{[]string{"mon*"}, []string{"monitoring", "monitoring/grafana", "monitoring/?", "money"}},
+		{[]string{"*oring", "money"}, []string{"monitoring", "monitoring/grafana", "monitoring/?", "money"}},
+		{[]string{"a.b"}, []string{"a.b/c"}},
+		{[]string{"*"}, []string{"?", "payments", "monitoring", "monitoring/grafana", "monitoring/?", "money", "networkset:payments/cards", "internet", "a.b/c", "axb"}},
+		{[]string{"mon"}, nil},
+		{[]string{`x" or "" = "`, "x) | (.*"}, nil},
+	} {
+		f := &Filter{Namespaces: tt.namespaces}
+		pattern := regexp.MustCompile(` \| source_service_identity=~("(?:[^"\\]|\\.)*") or destination_service_identity=~("(?:[^"\\]|\\.)*")$`).FindStringSubmatch(f.ofFlows())
+		require.Len(t, pattern, 3, "%v: %s", tt.namespaces, f.ofFlows())
+		assert.Equal(t, pattern[1], pattern[2])
+		text, err := strconv.Unquote(pattern[1])
+		require.NoError(t, err)
+		kept := regexp.MustCompile("^(?:" + text + ")$") // as LogQL anchors
+		var got []string
+		for _, identity := range identities {
+			if f.Matches(&flowlog.Edge{Source: identity, Destination: "host:x"}) {
+				got = append(got, identity)
+				assert.Regexp(t, kept, identity, "%v", tt.namespaces)
+			}
+		}
+		assert.Equal(t, tt.want, got, "%v", tt.namespaces)
+		assert.Empty(t, f.ofRollups())
 	}
 }
 

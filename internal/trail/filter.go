@@ -15,7 +15,7 @@ type Filter struct {
 	// Source, Destination and PeersOf are service identities; `*` stands for any text.
 	// PeersOf is either side.
 	Source, Destination, PeersOf []string
-	// Namespaces are namespaces of either side.
+	// Namespaces are namespaces of either side; `*` stands for any text.
 	Namespaces []string
 	Ports      []int64
 	Denied     bool
@@ -34,7 +34,7 @@ func (f *Filter) Matches(e *flowlog.Edge) bool {
 	return (len(f.Source) == 0 || anyGlob(f.Source, e.Source)) &&
 		(len(f.Destination) == 0 || anyGlob(f.Destination, e.Destination)) &&
 		(len(f.PeersOf) == 0 || either(func(i string) bool { return anyGlob(f.PeersOf, i) })) &&
-		(len(f.Namespaces) == 0 || either(func(i string) bool { return slices.Contains(f.Namespaces, namespaceOf(i)) })) &&
+		(len(f.Namespaces) == 0 || either(f.inNamespaces)) &&
 		(len(f.Ports) == 0 || slices.Contains(f.Ports, e.Port)) &&
 		(!f.Denied || e.Action == flowlog.ActionDeny) &&
 		(!f.External || either(IsExternal)) &&
@@ -55,7 +55,7 @@ func (f *Filter) some() bool {
 
 // IsExternal reports whether an identity is outside the cluster.
 func IsExternal(identity string) bool {
-	return identity == "internet" || identity == "private" || strings.HasPrefix(identity, flowlog.TypeNetworkSet+":")
+	return identity == "internet" || identity == "private" || strings.HasPrefix(identity, networkSet)
 }
 
 // IsUnattributed reports whether an identity names no Service: a workload of a
@@ -64,13 +64,28 @@ func IsUnattributed(identity string) bool {
 	return identity == "" || identity == "?" || strings.HasSuffix(identity, "/?")
 }
 
-// namespaceOf is the namespace of a workload's identity, and "" of others.
+// namespaceOf is the namespace of a workload's or a network set's identity, and "" of
+// others.
 func namespaceOf(identity string) string {
+	if name, set := strings.CutPrefix(identity, networkSet); set {
+		namespace, _, namespaced := strings.Cut(name, "/")
+		if !namespaced {
+			return "" // it is global
+		}
+		return namespace
+	}
 	if strings.Contains(identity, ":") {
 		return ""
 	}
 	namespace, _, _ := strings.Cut(identity, "/")
 	return namespace
+}
+
+const networkSet = flowlog.TypeNetworkSet + ":"
+
+func (f *Filter) inNamespaces(identity string) bool {
+	namespace := namespaceOf(identity)
+	return namespace != "" && anyGlob(f.Namespaces, namespace)
 }
 
 func anyGlob(globs []string, s string) bool {
@@ -130,7 +145,7 @@ func (f *Filter) ofFlows() string {
 		where(sourceLabel+one, destinationLabel+one)
 	}
 	if len(f.Namespaces) > 0 {
-		in := "=~" + strconv.Quote(joined(f.Namespaces, func(n string) string { return regexp.QuoteMeta(n) + "(/.*)?" }))
+		in := "=~" + strconv.Quote(joined(f.Namespaces, func(n string) string { return "(" + networkSet + ")?" + globPattern(n) + "(/.*)?" }))
 		where(sourceLabel+in, destinationLabel+in)
 	}
 	if f.StagedDenied {
