@@ -47,7 +47,7 @@ For less than three days, hours are counted instead of days; for less than three
 				coverage: &answer.Coverage, unreadable: answer.Read.Unreadable,
 				table: func(w io.Writer) error { return a.peersTable(w, answer) },
 				csv:   func(w *csv.Writer) error { return peersCSV(w, answer) },
-				graph: func() *graph { return newGraph(edgesOfPeers(answer)) },
+				graph: func() *graph { return newGraph(answer.Edges) },
 			})
 		},
 	}
@@ -112,26 +112,6 @@ func portsText(ports []trail.PeerPort) (text string, denied bool) {
 		list = append(list, s)
 	}
 	return strings.Join(list, ", "), denied
-}
-
-// edgesOfPeers are the peers as edges, for a graph.
-func edgesOfPeers(answer *trail.PeersAnswer) []trail.Edge {
-	var edges []trail.Edge
-	add := func(source, destination string, ports []trail.PeerPort) {
-		for i := range ports {
-			p := &ports[i]
-			edges = append(edges, trail.Edge{Source: source, Destination: destination, Port: p.Port, Transport: p.Transport, Action: p.Action, Totals: p.Totals})
-		}
-	}
-	for i := range answer.In {
-		add(answer.In[i].Identity, answer.Service, answer.In[i].Ports)
-	}
-	for i := range answer.Out {
-		if answer.Out[i].Identity != answer.Service { // it is there already
-			add(answer.Service, answer.Out[i].Identity, answer.Out[i].Ports)
-		}
-	}
-	return edges
 }
 
 func peersCSV(w *csv.Writer, answer *trail.PeersAnswer) error {

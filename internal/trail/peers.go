@@ -23,6 +23,9 @@ type PeersAnswer struct {
 	// largest first.
 	In  []Peer `json:"in"`
 	Out []Peer `json:"out"`
+	// Edges are those between the Service and its peers, each once, the largest first. In
+	// and Out both have an edge between two Services of a pattern.
+	Edges []Edge `json:"-"`
 	// Slot is what presence is counted in, "day", "hour" or "window", and Slots how many of
 	// them the trail covers.
 	Slot     string   `json:"slot"`
@@ -106,8 +109,8 @@ func (t *Trail) Peers(ctx context.Context, q *PeersQuestion) (*PeersAnswer, erro
 			out.add(p.Destination, p)
 		}
 	}
-	a.In, a.Out = in.list(a.Slots), out.list(a.Slots)
-	return a, nil
+	a.In, a.Out, a.Edges = in.list(a.Slots), out.list(a.Slots), edgesOf(s.parts)
+	return a, sortEdges(a.Edges, "bytes")
 }
 
 // readable is how many windows the trail has flows of.
