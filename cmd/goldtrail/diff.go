@@ -54,7 +54,7 @@ more windows than the other time lacks: the hole may hide it.`,
 				return err
 			}
 			return a.print(t.Source, &renderings{
-				answer:   answer,
+				answer: answer, notes: f.ifNothing(len(answer.Appeared) + len(answer.Vanished) + len(answer.Changed) + len(answer.Unclear) + answer.Same),
 				earlier:  &answer.Before,
 				coverage: &answer.After, cluster: answer.Cluster, unreadable: answer.Unreadable,
 				table: func(w io.Writer) error { return a.diffTable(w, answer) },

@@ -63,7 +63,7 @@ Whole hours and days are read from the rollups, the rest from flow records.`,
 			if err != nil {
 				return err
 			}
-			var notes []string
+			notes := f.ifNothing(answer.Found)
 			if note := a.nothingEarlier(q.NewSince, &answer.Coverage); newSince != "" && note != "" {
 				notes = append(notes, note)
 			}

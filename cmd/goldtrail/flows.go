@@ -59,7 +59,7 @@ func (a *app) flowsCommand() *cobra.Command {
 				return err
 			}
 			return a.print(t.Source, &renderings{
-				answer:   answer,
+				answer: answer, notes: f.ifNothing(len(answer.Flows)),
 				coverage: &answer.Coverage, unreadable: answer.Unreadable,
 				table: func(w io.Writer) error { return a.flowsTable(w, answer) },
 				csv:   func(w *csv.Writer) error { return flowsCSV(w, answer.Flows) },

@@ -42,8 +42,12 @@ For less than three days, hours are counted instead of days; for less than three
 			if err != nil {
 				return err
 			}
+			var notes []string
+			if try := looser(answer.Service); try != "" && len(answer.Edges) == 0 {
+				notes = append(notes, fmt.Sprintf("no edge of this time has the identity %q; %s: try goldtrail peers '%s'", answer.Service, identities, try))
+			}
 			return a.print(t.Source, &renderings{
-				answer:   answer,
+				answer: answer, notes: notes,
 				coverage: &answer.Coverage, unreadable: answer.Read.Unreadable,
 				table: func(w io.Writer) error { return a.peersTable(w, answer) },
 				csv:   func(w *csv.Writer) error { return peersCSV(w, answer) },

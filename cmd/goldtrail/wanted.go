@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/spf13/pflag"
 
 	"github.com/goldtrail/goldtrail/internal/trail"
@@ -40,4 +43,38 @@ func (f *wanted) filter() (trail.Filter, error) {
 		f.Ports = append(f.Ports, int64(p))
 	}
 	return f.Filter, nil
+}
+
+const identities = "identities are a namespace, or namespace/service"
+
+// looser is a pattern for who does not know an identity exactly, "" where it is a pattern
+// already, or has a form that nobody gets wrong. Who calls monitoring/grafana grafana must
+// not read that nobody talks to it.
+func looser(identity string) string {
+	if strings.ContainsAny(identity, "*:") || identity == "internet" || identity == "private" {
+		return ""
+	}
+	if namespace, _, ok := strings.Cut(identity, "/"); ok {
+		return namespace + "*"
+	}
+	return "*" + identity + "*"
+}
+
+// ifNothing are the notes of an answer in which nothing matches.
+func (f *wanted) ifNothing(matches int) []string {
+	if matches > 0 {
+		return nil
+	}
+	var notes []string
+	for _, side := range []struct {
+		flag   string
+		values []string
+	}{{"src", f.Source}, {"dst", f.Destination}, {"peers-of", f.PeersOf}} {
+		for _, identity := range side.values {
+			if try := looser(identity); try != "" {
+				notes = append(notes, fmt.Sprintf("nothing matches; if %q is no identity, try --%s '%s': %s", identity, side.flag, try, identities))
+			}
+		}
+	}
+	return notes
 }

@@ -454,6 +454,7 @@ func TestCommand(t *testing.T) {
 		{[]string{"--src", "web", "--port", "8080"}, func(f *knownFlow) bool { return f.edge.Source == "web" && f.edge.Port == 8080 }},
 		{[]string{"--peers-of", "web"}, func(f *knownFlow) bool { return f.edge.Source == "web" || f.edge.Destination == "web" }},
 		{[]string{"--ns", "monitoring"}, func(f *knownFlow) bool { return strings.HasPrefix(f.edge.Source, "monitoring/") }},
+		{[]string{"--ns", "mon*"}, func(f *knownFlow) bool { return strings.HasPrefix(f.edge.Source, "monitoring/") }},
 		{[]string{"--denied"}, func(f *knownFlow) bool { return f.Action == flowlog.ActionDeny }},
 		{[]string{"--staged-denied"}, func(f *knownFlow) bool { return f.edge.Destination == "staging" }},
 		{[]string{"--external"}, func(f *knownFlow) bool { return f.edge.Source == "internet" }},
