@@ -6,6 +6,7 @@ import (
 
 	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // A time without a day is today's, or yesterday's if that is still to come; but an end is
@@ -13,7 +14,7 @@ import (
 func TestTimesWithoutADay(t *testing.T) {
 	at := func(text string) time.Time {
 		when, err := time.Parse("01-02 15:04", text)
-		assert.NoError(t, err)
+		require.NoError(t, err)
 		return when.AddDate(2026, 0, 0)
 	}
 	e := &environment{clock: clockwork.NewFakeClockAt(at("11-22 06:53")), zone: time.UTC}
@@ -29,10 +30,10 @@ func TestTimesWithoutADay(t *testing.T) {
 	} {
 		span, err := (&period{from: tt.from, to: tt.to}).span(e, nil)
 		if tt.wantTo == "" {
-			assert.ErrorContains(t, err, "it must begin before it ends", tt)
+			require.ErrorContains(t, err, "it must begin before it ends", tt)
 			continue
 		}
-		assert.NoError(t, err, tt)
+		require.NoError(t, err, tt)
 		assert.Equal(t, at(tt.wantFrom), span.From, tt)
 		assert.Equal(t, at(tt.wantTo), span.To, tt)
 	}

@@ -129,7 +129,7 @@ func (t *table) fit(width int) (shown, widths []int) {
 		return n
 	}
 	whole := func(i int) int { return widths[i] }
-	cut := func(i int) int {
+	least := func(i int) int {
 		if t.columns[i].shrink {
 			return min(widths[i], readableWidth)
 		}
@@ -151,7 +151,7 @@ func (t *table) fit(width int) (shown, widths []int) {
 		t.shorten()
 		widths = t.widths()
 	}
-	for n := len(shown) - 1; n >= 0 && total(cut) > width; n-- {
+	for n := len(shown) - 1; n >= 0 && total(least) > width; n-- {
 		if t.columns[shown[n]].last {
 			shown = slices.Delete(shown, n, n+1)
 		}
