@@ -46,8 +46,8 @@ func fileOf(t *testing.T, batches ...batch) *File {
 	return &File{Path: path}
 }
 
-func edgeTo(destination string) flowlog.Edge {
-	return flowlog.Edge{Source: "web", Destination: destination, Port: 443, Transport: "tcp", Action: flowlog.ActionAllow}
+func toPaymentsEdge() flowlog.Edge {
+	return flowlog.Edge{Source: "web", Destination: "payments", Port: 443, Transport: "tcp", Action: flowlog.ActionAllow}
 }
 
 // rawQuarter is a quarter of an hour in flow records: an edge of 100 bytes in every window.
@@ -97,22 +97,22 @@ func TestRollupsThatAnswer(t *testing.T) {
 		bytes   int64 // of the edge to payments, 0 for none
 		used    int   // rollups' intervals
 	}{
-		"closed":                                  {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777), closing(9, 1, 60)}, Filter{}, fromRollups, 1},
-		"closed, filtered":                        {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777), closing(9, 1, 60)}, toPayments, fromRollups, 1},
-		"closed, nothing is wanted":               {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777), closing(9, 1, 60)}, denied, 0, 1},
-		"not closed yet":                          {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777)}, Filter{}, fromFlows, 0},
-		"not closed yet, filtered":                {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777)}, toPayments, fromFlows, 0},
-		"one is lost":                             {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777), closing(9, 2, 60)}, Filter{}, fromFlows, 0},
-		"one is lost, seen through a glob":        {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777), closing(9, 2, 60)}, Filter{Destination: []string{"pay*"}}, fromFlows, 0},
-		"repeats make no edge":                    {[]func(plog.LogRecord){rolled(edgeTo("payments"), 8, 7), rolled(edgeTo("payments"), 9, 777), closing(9, 2, 60)}, Filter{}, fromFlows, 0},
-		"amended, and not closed anew":            {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 7), closing(9, 1, 60), rolled(edgeTo("payments"), 11, 777)}, Filter{}, fromRollups, 1},
-		"the latest closing counts":               {[]func(plog.LogRecord){closing(12, 1, 60), rolled(edgeTo("payments"), 9, 777), closing(9, 2, 30)}, Filter{}, fromRollups, 1},
-		"it knows of fewer windows":               {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777), closing(9, 1, 59)}, Filter{}, fromFlows, 0},
-		"some edges are one, all are asked for":   {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777), rolled(lump, 9, 5), closing(9, 2, 60)}, Filter{}, fromRollups, 1},
-		"some edges are one, which hides some":    {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777), rolled(lump, 9, 5), closing(9, 2, 60)}, toPayments, fromFlows, 0},
-		"and through a glob":                      {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777), rolled(lump, 9, 5), closing(9, 2, 60)}, Filter{Source: []string{"w*"}}, fromFlows, 0},
-		"some edges are one, of another outcome":  {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777), rolled(lump, 9, 5), closing(9, 2, 60)}, denied, 0, 1},
-		"a closing of another length is not ours": {[]func(plog.LogRecord){rolled(edgeTo("payments"), 9, 777), (&flowlog.Closing{Start: quarterStart, End: quarterStart + hour, Sequence: 9, Edges: 1, Complete: 240, Total: 240}).WriteTo}, Filter{}, fromFlows, 0},
+		"closed":                                  {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777), closing(9, 1, 60)}, Filter{}, fromRollups, 1},
+		"closed, filtered":                        {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777), closing(9, 1, 60)}, toPayments, fromRollups, 1},
+		"closed, nothing is wanted":               {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777), closing(9, 1, 60)}, denied, 0, 1},
+		"not closed yet":                          {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777)}, Filter{}, fromFlows, 0},
+		"not closed yet, filtered":                {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777)}, toPayments, fromFlows, 0},
+		"one is lost":                             {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777), closing(9, 2, 60)}, Filter{}, fromFlows, 0},
+		"one is lost, seen through a glob":        {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777), closing(9, 2, 60)}, Filter{Destination: []string{"pay*"}}, fromFlows, 0},
+		"repeats make no edge":                    {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 8, 7), rolled(toPaymentsEdge(), 9, 777), closing(9, 2, 60)}, Filter{}, fromFlows, 0},
+		"amended, and not closed anew":            {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 7), closing(9, 1, 60), rolled(toPaymentsEdge(), 11, 777)}, Filter{}, fromRollups, 1},
+		"the latest closing counts":               {[]func(plog.LogRecord){closing(12, 1, 60), rolled(toPaymentsEdge(), 9, 777), closing(9, 2, 30)}, Filter{}, fromRollups, 1},
+		"it knows of fewer windows":               {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777), closing(9, 1, 59)}, Filter{}, fromFlows, 0},
+		"some edges are one, all are asked for":   {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777), rolled(lump, 9, 5), closing(9, 2, 60)}, Filter{}, fromRollups, 1},
+		"some edges are one, which hides some":    {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777), rolled(lump, 9, 5), closing(9, 2, 60)}, toPayments, fromFlows, 0},
+		"and through a glob":                      {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777), rolled(lump, 9, 5), closing(9, 2, 60)}, Filter{Source: []string{"w*"}}, fromFlows, 0},
+		"some edges are one, of another outcome":  {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777), rolled(lump, 9, 5), closing(9, 2, 60)}, denied, 0, 1},
+		"a closing of another length is not ours": {[]func(plog.LogRecord){rolled(toPaymentsEdge(), 9, 777), (&flowlog.Closing{Start: quarterStart, End: quarterStart + hour, Sequence: 9, Edges: 1, Complete: 240, Total: 240}).WriteTo}, Filter{}, fromFlows, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := fileOf(t, append(rawQuarter(), batch{flowlog.StreamEdgesQuarters, test.rollups})...)

@@ -201,7 +201,9 @@ func (k *known) rollups(length, doubtful, open int64) []func(lr plog.LogRecord) 
 		}
 		list = append(list, now...)
 		if start != open {
-			list = append(list, closing.WriteTo, earlier.WriteTo, closing.WriteTo)
+			for _, c := range []flowlog.Closing{closing, earlier, closing} {
+				list = append(list, c.WriteTo)
+			}
 		}
 	}
 	return list
