@@ -3,6 +3,7 @@ package trail
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,31 +42,65 @@ func (f *File) Notes() []string {
 	return notes
 }
 
-// Read implements Source. It looks at every entry; the question's Filter is not applied.
+// Read implements Source. The question's Filter is not applied, and then neither is its
+// Limit: the first entries need not be those that the filter wants.
 func (f *File) Read(ctx context.Context, q *Question, fn func(*Entry) error) error {
 	seen := make(map[entryKey]struct{})
-	given := make([]int, len(q.Spans))
-	return f.each(ctx, []string{q.Stream}, func(stream string, e *Entry) error {
-		if stream != q.Stream || e.Stream[clusterLabel] != q.Cluster {
-			return nil
-		}
-		wanted := false
-		for i, span := range q.Spans {
-			if !e.Time.Before(span.From) && e.Time.Before(span.To) && (q.Limit == 0 || given[i] < q.Limit) {
-				given[i]++
-				wanted = true
-			}
-		}
-		if !wanted {
-			return nil
-		}
+	once := func(e *Entry) error {
 		key := entryKey{e.Time.UnixNano(), e.Line}
 		if _, repeat := seen[key]; repeat {
 			return nil
 		}
 		seen[key] = struct{}{}
 		return fn(e)
+	}
+	limit := q.Limit
+	if q.Filter != "" {
+		limit = 0
+	}
+	first := make([]earliest, len(q.Spans))
+	err := f.each(ctx, []string{q.Stream}, func(stream string, e *Entry) error {
+		if stream != q.Stream || e.Stream[clusterLabel] != q.Cluster {
+			return nil
+		}
+		for i, span := range q.Spans {
+			switch {
+			case !span.holds(e.Time):
+			case limit > 0:
+				first[i].add(e, limit)
+			default:
+				return once(e)
+			}
+		}
+		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for _, entries := range first {
+		for i := range entries {
+			if err := once(&entries[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// earliest are the first entries of a span, in the order of time: a file has them in any,
+// where several were joined.
+type earliest []Entry
+
+// add keeps an entry if it is one of the first limit ones, and no repeat.
+func (l *earliest) add(e *Entry, limit int) {
+	at, _ := slices.BinarySearchFunc(*l, e, func(known Entry, e *Entry) int {
+		return cmp.Or(known.Time.Compare(e.Time), cmp.Compare(known.Line, e.Line))
+	})
+	if at == limit || at < len(*l) && (*l)[at].Time.Equal(e.Time) && (*l)[at].Line == e.Line {
+		return
+	}
+	*l = slices.Insert(*l, at, *e)
+	*l = (*l)[:min(len(*l), limit)]
 }
 
 // entryKey tells the records of a cluster's stream apart.
@@ -78,7 +113,7 @@ type entryKey struct {
 func (f *File) Clusters(ctx context.Context, span Span) ([]string, error) {
 	found := map[string]struct{}{}
 	err := f.each(ctx, streams, func(_ string, e *Entry) error {
-		if !e.Time.Before(span.From) && e.Time.Before(span.To) {
+		if span.holds(e.Time) {
 			found[e.Stream[clusterLabel]] = struct{}{}
 		}
 		return nil
@@ -89,7 +124,7 @@ func (f *File) Clusters(ctx context.Context, span Span) ([]string, error) {
 // Begin implements Source.
 func (f *File) Begin(ctx context.Context, cluster string, span Span) (first time.Time, ok bool, err error) {
 	err = f.each(ctx, streams, func(_ string, e *Entry) error {
-		if e.Stream[clusterLabel] == cluster && !e.Time.Before(span.From) && e.Time.Before(span.To) && (!ok || e.Time.Before(first)) {
+		if e.Stream[clusterLabel] == cluster && span.holds(e.Time) && (!ok || e.Time.Before(first)) {
 			first, ok = e.Time, true
 		}
 		return nil

@@ -24,6 +24,8 @@ type Source interface {
 // Span is a time range, To not in it.
 type Span struct{ From, To time.Time }
 
+func (s Span) holds(t time.Time) bool { return !t.Before(s.From) && t.Before(s.To) }
+
 // Question is what a Source is asked for.
 type Question struct {
 	Cluster string
@@ -31,7 +33,7 @@ type Question struct {
 	// Filter is LogQL to come after the stream selector. It only spares work.
 	Filter string
 	Spans  []Span
-	// Limit is the number of entries of each span that will do, 0 for all.
+	// Limit is the number of entries of each span that will do, the earliest; 0 for all.
 	Limit int
 }
 
