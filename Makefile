@@ -83,7 +83,7 @@ conformance: ## what Goldmane does, against the simulator, and against a real on
 
 .PHONY: bench
 bench: ## flows per second and allocations, each beside its floor
-	go test -run '^$$' -bench . -benchmem -cpu 1 ./internal/flowlog/... ./receiver/... ./processor/... ./connector/...
+	go test -run '^$$' -bench . -benchmem -cpu 1 ./internal/flowlog/... ./receiver/... ./processor/... ./connector/... ./internal/trail
 
 .PHONY: bench-trail
 bench-trail: $(BENCHTRAIL) $(GOLDTRAIL) $(LOKI) ## how fast the command answers from 90 days of rollups and a day of flow records; six minutes

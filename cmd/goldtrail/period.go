@@ -173,8 +173,9 @@ func (a *app) open(ctx context.Context, p *period) (*trail.Trail, trail.Span, er
 
 // source is a Loki, or a file with the time that it covers.
 func (a *app) source(ctx context.Context) (trail.Source, *trail.Span, error) {
+	a.progress = progress{environment: a.environment, begin: a.clock.Now()}
 	if a.connection.File != "" {
-		file := &trail.File{Path: a.connection.File}
+		file := &trail.File{Path: a.connection.File, Progress: a.progress.show}
 		all, err := file.Span(ctx)
 		if now := a.clock.Now(); all.To.After(now) {
 			all.To = now
@@ -190,7 +191,6 @@ func (a *app) source(ctx context.Context) (trail.Source, *trail.Span, error) {
 }
 
 func (a *app) trail(ctx context.Context, source trail.Source, span trail.Span) (*trail.Trail, error) {
-	a.progress = progress{environment: a.environment, begin: a.clock.Now()}
 	cluster, err := trail.ChooseCluster(ctx, source, a.connection.Cluster, span, a.clock.Now())
 	if err != nil {
 		return nil, err

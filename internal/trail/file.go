@@ -1,14 +1,11 @@
 package trail
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"math"
 	"slices"
 	"time"
 
@@ -18,13 +15,15 @@ import (
 )
 
 // File is a trail in a file that the Collector's file exporter wrote: a line of OTLP JSON
-// for every batch. It is read anew for every question, so that its size matters little.
+// for every batch. The first question reads all of it and remembers which lines have what;
+// those after it read the lines that they need. What is written meanwhile is not seen.
 // It is not safe for concurrent use.
 type File struct {
 	Path string
+	// Progress, if not nil, is told how much of the file the first question has read.
+	Progress func(what string, done, all int)
 
-	unreadable int  // lines of the last reading that are no OTLP JSON
-	torn       bool // so is the last line, which has no end
+	known *fileIndex // nil before the first question
 }
 
 // ErrNotATrail is returned, wrapped, for a file that has no record of a trail.
@@ -33,11 +32,14 @@ var ErrNotATrail = errors.New("no record of a trail in it: it must be what the C
 // Notes are what is odd about the file, for people.
 func (f *File) Notes() []string {
 	var notes []string
-	if f.torn {
+	if f.known == nil {
+		return nil
+	}
+	if f.known.torn {
 		notes = append(notes, f.Path+" ends amid a line, as after a crash or while it is written: that line is not read")
 	}
-	if f.unreadable > 0 {
-		notes = append(notes, fmt.Sprintf("%s has %d lines that are no OTLP JSON: they are not read", f.Path, f.unreadable))
+	if n := f.known.unreadable; n > 0 {
+		notes = append(notes, fmt.Sprintf("%s has %d lines that are no OTLP JSON: they are not read", f.Path, n))
 	}
 	return notes
 }
@@ -58,24 +60,43 @@ func (f *File) Read(ctx context.Context, q *Question, fn func(*Entry) error) err
 	if q.Filter != "" {
 		limit = 0
 	}
-	first := make([]earliest, len(q.Spans))
-	err := f.each(ctx, []string{q.Stream}, func(stream string, e *Entry) error {
-		if stream != q.Stream || e.Stream[clusterLabel] != q.Cluster {
-			return nil
-		}
-		for i, span := range q.Spans {
-			switch {
-			case !span.holds(e.Time):
-			case limit > 0:
-				first[i].add(e, limit)
-			default:
-				return once(e)
-			}
-		}
-		return nil
-	})
+	x, err := f.index(ctx)
 	if err != nil {
 		return err
+	}
+	key := fileStream{q.Stream, q.Cluster}
+	first := make([]earliest, len(q.Spans))
+	for i := range x.sections[key] {
+		s := &x.sections[key][i]
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		wanted := false
+		for n, span := range q.Spans {
+			wanted = wanted || s.overlaps(span) && !first[n].enough(limit, s.first)
+		}
+		if !wanted {
+			continue
+		}
+		logs, err := x.line(s)
+		if err != nil {
+			return err
+		}
+		err = eachEntry(logs, key, func(e *Entry) error {
+			for n, span := range q.Spans {
+				switch {
+				case !span.holds(e.Time):
+				case limit > 0:
+					first[n].add(e, limit)
+				default:
+					return once(e)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
 	for _, entries := range first {
 		for i := range entries {
@@ -103,110 +124,95 @@ func (l *earliest) add(e *Entry, limit int) {
 	*l = (*l)[:min(len(*l), limit)]
 }
 
+// enough reports whether what begins at a time cannot be among the first limit ones.
+func (l earliest) enough(limit int, begin int64) bool {
+	return limit > 0 && len(l) == limit && l[limit-1].Time.UnixNano() < begin
+}
+
 // entryKey tells the records of a cluster's stream apart.
 type entryKey struct {
 	nanos int64
 	line  string
 }
 
-// Clusters implements Source.
-func (f *File) Clusters(ctx context.Context, span Span) ([]string, error) {
-	found := map[string]struct{}{}
-	err := f.each(ctx, streams, func(_ string, e *Entry) error {
-		if span.holds(e.Time) {
-			found[e.Stream[clusterLabel]] = struct{}{}
-		}
-		return nil
-	})
-	return sorted(found), err
+// index is what is known of the file; the first call reads it.
+func (f *File) index(ctx context.Context) (*fileIndex, error) {
+	if f.known != nil {
+		return f.known, nil
+	}
+	x, err := readIndex(ctx, f.Path, f.Progress)
+	if err == nil {
+		f.known = x
+	}
+	return x, err
 }
 
-// Begin implements Source.
-func (f *File) Begin(ctx context.Context, cluster string, span Span) (first time.Time, ok bool, err error) {
-	err = f.each(ctx, streams, func(_ string, e *Entry) error {
-		if e.Stream[clusterLabel] == cluster && span.holds(e.Time) && (!ok || e.Time.Before(first)) {
-			first, ok = e.Time, true
+// Clusters implements Source.
+func (f *File) Clusters(ctx context.Context, span Span) ([]string, error) {
+	x, err := f.index(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]struct{}{}
+	for key := range x.sections {
+		if _, known := found[key.cluster]; known {
+			continue
 		}
-		return nil
-	})
-	return first, ok, err
+		_, ok, err := f.Begin(ctx, key.cluster, span)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			found[key.cluster] = struct{}{}
+		}
+	}
+	return sorted(found), nil
+}
+
+// Begin implements Source, to the nanosecond.
+func (f *File) Begin(ctx context.Context, cluster string, span Span) (first time.Time, ok bool, err error) {
+	for _, stream := range streams {
+		q := &Question{Cluster: cluster, Stream: stream, Spans: []Span{span}, Limit: 1}
+		err := f.Read(ctx, q, func(e *Entry) error {
+			if !ok || e.Time.Before(first) {
+				first, ok = e.Time, true
+			}
+			return nil
+		})
+		if err != nil {
+			return first, false, err
+		}
+	}
+	return first, ok, nil
 }
 
 // Span is from the first record of the file to the end of the last one's window.
 func (f *File) Span(ctx context.Context) (Span, error) {
-	var s Span
-	err := f.each(ctx, streams, func(_ string, e *Entry) error {
-		if s.From.IsZero() || e.Time.Before(s.From) {
-			s.From = e.Time
-		}
-		if e.Time.After(s.To) {
-			s.To = e.Time
-		}
-		return nil
-	})
-	if err == nil && s.From.IsZero() {
-		err = fmt.Errorf("%s: %w", f.Path, ErrNotATrail)
-	}
-	s.To = s.To.Truncate(defaultWindow * time.Second).Add(defaultWindow * time.Second)
-	return s, err
-}
-
-// each calls fn with every entry of the streams.
-func (f *File) each(ctx context.Context, wanted []string, fn func(stream string, e *Entry) error) error {
-	file, err := os.Open(f.Path)
+	x, err := f.index(ctx)
 	if err != nil {
-		return err
+		return Span{}, err
 	}
-	defer func() { _ = file.Close() }() // it was only read
-	f.unreadable, f.torn = 0, false
-	reader := bufio.NewReaderSize(file, 1<<20)
-	for {
-		line, err := reader.ReadBytes('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("%s: %w", f.Path, err)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		last := err != nil
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			switch logs, ok := readBatch(line, wanted); {
-			case ok:
-				if err := eachEntry(logs, wanted, fn); err != nil {
-					return err
-				}
-			case last:
-				f.torn = true
-			default:
-				f.unreadable++
-			}
-		}
-		if last {
-			return nil
+	if len(x.sections) == 0 {
+		return Span{}, fmt.Errorf("%s: %w", f.Path, ErrNotATrail)
+	}
+	first, last := int64(math.MaxInt64), int64(math.MinInt64)
+	for _, sections := range x.sections {
+		for i := range sections {
+			first, last = min(first, sections[i].first), max(last, sections[i].last)
 		}
 	}
+	to := time.Unix(0, last).UTC().Truncate(defaultWindow * time.Second).Add(defaultWindow * time.Second)
+	return Span{time.Unix(0, first).UTC(), to}, nil
 }
 
-// readBatch reads a line. A line without any of the streams is empty: taking it apart is
-// what costs.
-func readBatch(line []byte, wanted []string) (plog.Logs, bool) {
-	if line[0] == '{' && line[len(line)-1] == '}' && !slices.ContainsFunc(wanted, func(s string) bool { return bytes.Contains(line, []byte(`"`+s+`"`)) }) {
-		return plog.NewLogs(), true
-	}
-	logs, err := (&plog.JSONUnmarshaler{}).UnmarshalLogs(line)
-	return logs, err == nil
-}
-
-func eachEntry(logs plog.Logs, wanted []string, fn func(stream string, e *Entry) error) error {
+// eachEntry calls fn with the entries of a stream.
+func eachEntry(logs plog.Logs, wanted fileStream, fn func(e *Entry) error) error {
 	for _, resource := range logs.ResourceLogs().All() {
-		attributes := resource.Resource().Attributes()
-		name, _ := attributes.Get(flowlog.ServiceName)
-		stream := name.AsString()
-		if !slices.Contains(wanted, stream) {
+		if streamOf(resource) != wanted {
 			continue
 		}
 		labels := map[string]string{}
-		for key, value := range attributes.All() {
+		for key, value := range resource.Resource().Attributes().All() {
 			labels[Label(key)] = value.AsString()
 		}
 		for _, scope := range resource.ScopeLogs().All() {
@@ -217,7 +223,7 @@ func eachEntry(logs plog.Logs, wanted []string, fn func(stream string, e *Entry)
 						e.Metadata[Label(key)] = value.AsString()
 					}
 				}
-				if err := fn(stream, &e); err != nil {
+				if err := fn(&e); err != nil {
 					return err
 				}
 			}

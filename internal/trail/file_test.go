@@ -2,12 +2,15 @@ package trail
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -20,23 +23,29 @@ import (
 // the epoch. A record's text is its time.
 func fileLine(t testing.TB, stream, cluster string, seconds ...int64) string {
 	t.Helper()
+	var records []func(plog.LogRecord)
+	for _, at := range seconds {
+		records = append(records, func(lr plog.LogRecord) {
+			lr.SetTimestamp(pcommon.NewTimestampFromTime(time.Unix(at, 0)))
+			lr.Body().SetStr(time.Unix(at, 0).UTC().Format(time.TimeOnly))
+		})
+	}
+	return fileLineOf(t, stream, cluster, records...)
+}
+
+func fileLineOf(t testing.TB, stream, cluster string, records ...func(plog.LogRecord)) string {
+	t.Helper()
 	logs := plog.NewLogs()
 	resource := logs.ResourceLogs().AppendEmpty()
 	resource.Resource().Attributes().PutStr(flowlog.ServiceName, stream)
 	resource.Resource().Attributes().PutStr(flowlog.ClusterName, cluster)
-	records := resource.ScopeLogs().AppendEmpty().LogRecords()
-	for _, at := range seconds {
-		lr := records.AppendEmpty()
-		lr.SetTimestamp(timestamp(at))
-		lr.Body().SetStr(time.Unix(at, 0).UTC().Format(time.TimeOnly))
+	list := resource.ScopeLogs().AppendEmpty().LogRecords()
+	for _, write := range records {
+		write(list.AppendEmpty())
 	}
 	b, err := (&plog.JSONMarshaler{}).MarshalLogs(logs)
 	require.NoError(t, err)
 	return string(b) + "\n"
-}
-
-func timestamp(seconds int64) pcommon.Timestamp {
-	return pcommon.NewTimestampFromTime(time.Unix(seconds, 0))
 }
 
 func writeFile(t testing.TB, lines ...string) *File {
@@ -80,4 +89,132 @@ func TestFileLimitTakesTheEarliest(t *testing.T) {
 	// A file does not apply the filter, so that the first need not be what is asked for.
 	q.Limit, q.Filter = 1, ` |= "final"`
 	assert.Len(t, readFile(t, f, q), 5)
+}
+
+// A question reads the lines that were there at the first one, whatever becomes of the file.
+func TestFileIsReadAsItWas(t *testing.T) {
+	f := writeFile(t, fileLine(t, flowlog.StreamFlows, "c", 10, 20), fileLine(t, flowlog.StreamFlows, "c", 30, 40))
+	all := &Question{Cluster: "c", Stream: flowlog.StreamFlows, Spans: []Span{unix(0, 100)}}
+	want := readFile(t, f, all)
+	require.Len(t, want, 4)
+	overwrite := func(flags int, text string) {
+		t.Helper()
+		file, err := os.OpenFile(f.Path, os.O_WRONLY|flags, 0)
+		require.NoError(t, err)
+		_, err = file.WriteString(text)
+		require.NoError(t, err)
+		require.NoError(t, file.Close())
+	}
+
+	overwrite(os.O_APPEND, fileLine(t, flowlog.StreamFlows, "c", 50))
+	assert.Equal(t, want, readFile(t, f, all), "it has grown")
+
+	overwrite(0, "###")
+	nothing := func(*Entry) error { return nil }
+	require.ErrorContains(t, f.Read(t.Context(), all, nothing), f.Path+" was written over while it was read: the line at byte 0 is another now")
+	later := &Question{Cluster: "c", Stream: flowlog.StreamFlows, Spans: []Span{unix(25, 35)}}
+	assert.Equal(t, []string{"00:00:30"}, readFile(t, f, later), "only the lines of the span are read")
+
+	require.NoError(t, os.Truncate(f.Path, 100))
+	require.ErrorContains(t, f.Read(t.Context(), later, nothing), "was written over while it was read")
+
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	require.ErrorIs(t, f.Read(stopped, all, nothing), context.Canceled)
+	_, err := (&File{Path: f.Path}).Span(stopped)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+func TestFileIsReadThoughRotated(t *testing.T) {
+	f := writeFile(t, fileLine(t, flowlog.StreamFlows, "c", 10, 20))
+	var told []int
+	f.Progress = func(_ string, done, all int) { told = append(told, 100*done/all) }
+	all := &Question{Cluster: "c", Stream: flowlog.StreamFlows, Spans: []Span{unix(0, 100)}}
+	want := readFile(t, f, all)
+	assert.Equal(t, []int{100}, told)
+	require.NoError(t, os.Rename(f.Path, f.Path+".1"))
+	require.NoError(t, os.WriteFile(f.Path, []byte("another\n"), 0o600))
+	assert.Equal(t, want, readFile(t, f, all))
+}
+
+// A line can begin before a span and end after it, and have nothing in it.
+func TestFileSpans(t *testing.T) {
+	f := writeFile(t,
+		fileLine(t, flowlog.StreamFlows, "a", 20, 90),
+		fileLine(t, flowlog.StreamCoverage, "b", 50, 10),
+		fileLine(t, "another service", "c", 1, 100),
+	)
+	span, err := f.Span(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, Span{time.Unix(10, 0).UTC(), time.Unix(105, 0).UTC()}, span)
+	for _, tt := range []struct {
+		span Span
+		want []string
+	}{
+		{unix(0, 200), []string{"a", "b"}},
+		{unix(10, 20), []string{"b"}},
+		{unix(30, 40), []string{}},
+		{unix(60, 91), []string{"a"}},
+		{unix(91, 200), []string{}},
+	} {
+		clusters, err := f.Clusters(t.Context(), tt.span)
+		require.NoError(t, err)
+		assert.Equal(t, tt.want, clusters, "%v", tt.span)
+	}
+	at, ok, err := f.Begin(t.Context(), "b", unix(11, 200))
+	require.NoError(t, err)
+	assert.True(t, ok)
+	assert.Equal(t, int64(50), at.Unix())
+}
+
+// BenchmarkFileEdges asks a file of a day, without rollups, for all its edges: what is read
+// in an hour's worth is asked for 24 times.
+func BenchmarkFileEdges(b *testing.B) {
+	const windows, flows = 24 * 240, 20
+	begin := time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC).Unix()
+	path := filepath.Join(b.TempDir(), "trail.jsonl")
+	out, err := os.Create(path)
+	require.NoError(b, err)
+	size := 0
+	for start := begin; start < begin+windows*15; start += 15 {
+		coverage := flowlog.Coverage{Start: start, End: start + 15, Status: flowlog.StatusComplete, Final: true, Records: flows}
+		for _, line := range []string{flowsLine(b, start, flows), fileLineOf(b, flowlog.StreamCoverage, "c", coverage.WriteTo)} {
+			n, err := out.WriteString(line)
+			require.NoError(b, err)
+			size += n
+		}
+	}
+	require.NoError(b, out.Close())
+	b.SetBytes(int64(size))
+	for b.Loop() {
+		t := &Trail{Source: &File{Path: path}, Cluster: "c", Clock: clockwork.NewFakeClockAt(time.Unix(begin+windows*15, 0))}
+		a, err := t.Edges(b.Context(), &EdgesQuestion{Span: unix(begin, begin+windows*15)})
+		require.NoError(b, err)
+		require.Equal(b, int64(windows*flows), a.Read.Records)
+		require.Equal(b, int64(windows), a.Coverage.Complete)
+	}
+}
+
+// flowsLine is a line with n flow records of a window.
+func flowsLine(t testing.TB, start int64, n int) string {
+	t.Helper()
+	var records []func(plog.LogRecord)
+	for i := range n {
+		name := fmt.Sprintf("service-%d", i)
+		hit := "np:" + name + "/allow-from-web#0=allow"
+		flow := flowlog.Flow{
+			Source:      flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: "web", Name: "web-6c9f8d7b5-*"},
+			Destination: flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: name, Name: name + "-*"},
+			Transport:   "tcp", Port: 8080, Action: flowlog.ActionAllow, Reporter: flowlog.ReporterBoth, Deciding: hit, Ingress: hit,
+			Start: start, End: start + 15,
+			Counters: flowlog.Counters{SourcePackets: 20, SourceBytes: 1500, DestinationPackets: 18, DestinationBytes: 90000, ConnectionsStarted: 2},
+		}
+		records = append(records, func(lr plog.LogRecord) {
+			line, key := flow.AppendLine(nil)
+			flow.WriteTo(lr, string(line), key)
+			lr.Attributes().PutStr(flowlog.SourceIdentity, "web")
+			lr.Attributes().PutStr(flowlog.DestinationIdentity, name)
+		})
+	}
+	return fileLineOf(t, flowlog.StreamFlows, "c", records...)
 }
