@@ -41,6 +41,9 @@ func (f *File) Notes() []string {
 	if n := f.known.unreadable; n > 0 {
 		notes = append(notes, fmt.Sprintf("%s has %d lines that are no OTLP JSON: they are not read", f.Path, n))
 	}
+	if n := f.known.tooLong; n > 0 {
+		notes = append(notes, fmt.Sprintf("%s has %d lines of more than %d MiB: they are not read", f.Path, n, longestLine>>20))
+	}
 	return notes
 }
 

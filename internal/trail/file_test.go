@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -165,6 +166,50 @@ func TestFileSpans(t *testing.T) {
 	require.NoError(t, err)
 	assert.True(t, ok)
 	assert.Equal(t, int64(50), at.Unix())
+}
+
+// What cannot be read is said, wherever it stands, and whatever was asked.
+func TestFileNotes(t *testing.T) {
+	flows := fileLine(t, flowlog.StreamFlows, "c", 10, 20)
+	coverage := fileLine(t, flowlog.StreamCoverage, "c", 10, 20)
+	unended := strings.TrimSuffix(flows, "\n")
+	for _, tt := range []struct {
+		name  string
+		lines []string
+		want  []string
+	}{
+		{"sound", []string{flows, "\n", coverage, unended}, nil},
+		{"corrupt in the middle", []string{flows, "{\"resourceLogs\":[}\n", coverage}, []string{" has 1 lines that are no OTLP JSON: they are not read"}},
+		{"torn at a bracket", []string{flows, coverage[:strings.LastIndex(coverage, "}]")]}, []string{" ends amid a line, as after a crash or while it is written: that line is not read"}},
+		{"both", []string{"hello\n", flows, "{]}\n", flows[:50]}, []string{" ends amid a line, as after a crash or while it is written: that line is not read", " has 2 lines that are no OTLP JSON: they are not read"}},
+		{"two in one", []string{flows, unended + coverage}, []string{" has 1 lines that are no OTLP JSON: they are not read"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := writeFile(t, tt.lines...)
+			assert.Empty(t, f.Notes())
+			assert.Len(t, readFile(t, f, &Question{Cluster: "c", Stream: flowlog.StreamFlows, Spans: []Span{unix(0, 100)}}), 2)
+			for i := range tt.want {
+				tt.want[i] = f.Path + tt.want[i]
+			}
+			assert.Equal(t, tt.want, f.Notes())
+		})
+	}
+}
+
+// A file of another kind may have no line ends at all.
+func TestFileBoundsALine(t *testing.T) {
+	line := fileLine(t, flowlog.StreamFlows, "c", 10)
+	f := writeFile(t, line, strings.Repeat("x", 3<<20), "\n", line, strings.Repeat("x", 3<<20))
+	file, err := os.Open(f.Path)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, file.Close()) })
+	x := &fileIndex{file: file, sections: make(map[fileStream][]section), longest: 1000}
+	require.NoError(t, x.read(t.Context(), nil))
+	assert.Equal(t, 2, x.tooLong)
+	assert.LessOrEqual(t, cap(x.buffer), 2000)
+	assert.Len(t, x.sections[fileStream{flowlog.StreamFlows, "c"}], 2)
+	f.known = x
+	assert.Equal(t, []string{f.Path + " has 2 lines of more than 128 MiB: they are not read"}, f.Notes())
 }
 
 // BenchmarkFileEdges asks a file of a day, without rollups, for all its edges: what is read

@@ -27,10 +27,16 @@ type fileIndex struct {
 	file     *os.File
 	sections map[fileStream][]section // in the order of first
 	buffer   []byte                   // the line that was read last
+	longest  int                      // bytes of a line that is read
 
 	unreadable int  // lines that are no OTLP JSON
-	torn       bool // so is the last line, which has no end
+	tooLong    int  // lines that are longer than longest
+	torn       bool // the last line, which has no end, is no OTLP JSON
 }
+
+// longestLine bounds the memory that a line takes, where a file is something else. The
+// receiver hands on batches of about 5 MB.
+const longestLine = 128 << 20
 
 type fileStream struct{ stream, cluster string }
 
@@ -50,7 +56,7 @@ func readIndex(ctx context.Context, path string, progress func(what string, done
 	if err != nil {
 		return nil, err
 	}
-	x := &fileIndex{file: file, sections: make(map[fileStream][]section)}
+	x := &fileIndex{file: file, sections: make(map[fileStream][]section), longest: longestLine}
 	if err := x.read(ctx, progress); err != nil {
 		_ = file.Close() // it was only read
 		return nil, err
@@ -69,7 +75,7 @@ func (x *fileIndex) read(ctx context.Context, progress func(what string, done, a
 	told := int64(0) // percent
 	reader := bufio.NewReaderSize(x.file, 1<<20)
 	for offset := int64(0); ; {
-		line, err := reader.ReadBytes('\n')
+		length, err := x.next(reader)
 		last := errors.Is(err, io.EOF)
 		if err != nil && !last {
 			return fmt.Errorf("%s: %w", x.file.Name(), err)
@@ -77,17 +83,7 @@ func (x *fileIndex) read(ctx context.Context, progress func(what string, done, a
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		length := int64(len(line))
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			switch logs, err := readBatch(line); {
-			case err == nil:
-				x.add(logs, offset, length)
-			case last:
-				x.torn = true
-			default:
-				x.unreadable++
-			}
-		}
+		x.take(offset, length, last)
 		if last {
 			return nil
 		}
@@ -95,6 +91,41 @@ func (x *fileIndex) read(ctx context.Context, progress func(what string, done, a
 		if percent := 100 * offset / max(offset, info.Size()); progress != nil && percent > told {
 			told = percent
 			progress("the file", int(percent), 100)
+		}
+	}
+}
+
+// take looks at the line in the buffer.
+func (x *fileIndex) take(offset, length int64, last bool) {
+	line := bytes.TrimSpace(x.buffer)
+	if len(line) == 0 {
+		return
+	}
+	if length > int64(x.longest) {
+		x.tooLong++
+		return
+	}
+	logs, err := readBatch(line)
+	switch {
+	case err == nil:
+		x.add(logs, offset, length)
+	case last:
+		x.torn = true
+	default:
+		x.unreadable++
+	}
+}
+
+// next reads the next line into the buffer, as much of it as may be, and returns how
+// long it is. Its error is io.EOF for a last line without an end.
+func (x *fileIndex) next(reader *bufio.Reader) (length int64, err error) {
+	x.buffer = x.buffer[:0]
+	for {
+		part, err := reader.ReadSlice('\n')
+		length += int64(len(part))
+		x.buffer = append(x.buffer, part[:min(len(part), x.longest-len(x.buffer))]...)
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			return length, err
 		}
 	}
 }
