@@ -3,6 +3,7 @@ package trail
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -39,7 +40,8 @@ func (c *Client) Clusters(ctx context.Context, span Span) ([]string, error) {
 }
 
 // series are the labels of the streams that have entries in the span, as far as the index
-// and what Loki holds in memory tell: some milliseconds.
+// and what Loki holds in memory tell: some milliseconds. A span that is too long for Loki
+// is halved.
 func (c *Client) series(ctx context.Context, selector string, span Span) ([]map[string]string, error) {
 	parameters := url.Values{
 		"match[]": {selector},
@@ -52,7 +54,19 @@ func (c *Client) series(ctx context.Context, selector string, span Span) ([]map[
 	err := c.get(ctx, "/loki/api/v1/series", parameters, func(r io.Reader) error {
 		return json.NewDecoder(r).Decode(&answer)
 	})
-	return answer.Data, err
+	var refused *StatusError
+	if !errors.As(err, &refused) || tooMuch(refused) != tooLong || span.length() <= leastStretch {
+		return answer.Data, err
+	}
+	var all []map[string]string
+	for _, half := range span.halves() {
+		found, err := c.series(ctx, selector, half)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
 }
 
 func sorted(set map[string]struct{}) []string {
@@ -76,8 +90,8 @@ func (c *Client) Begin(ctx context.Context, cluster string, span Span) (time.Tim
 		if !there {
 			continue
 		}
-		for piece.To.Sub(piece.From) > time.Hour {
-			half := piece.From.Add(piece.To.Sub(piece.From) / 2).Truncate(time.Hour)
+		for piece.length() > time.Hour {
+			half := piece.From.Add(piece.length() / 2).Truncate(time.Hour)
 			if !half.After(piece.From) {
 				break
 			}

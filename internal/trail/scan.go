@@ -135,9 +135,8 @@ func (s *scan) ask(ctx context.Context, span Span) ([]Span, error) {
 				return []Span{span}, nil
 			}
 		case tooLong:
-			if length := span.To.Sub(span.From); length > leastStretch {
-				half := span.From.Add(length / 2)
-				return []Span{{span.From, half}, {half, span.To}}, nil
+			if span.length() > leastStretch {
+				return span.halves(), nil
 			}
 		case enough:
 		}
@@ -170,6 +169,11 @@ func (s Span) aligned(stretch time.Duration) []Span {
 		return []Span{s}
 	}
 	return append([]Span{{s.From, first}}, Span{first, s.To}.pieces(stretch)...)
+}
+
+func (s Span) halves() []Span {
+	half := s.From.Add(s.length() / 2)
+	return []Span{{s.From, half}, {half, s.To}}
 }
 
 // pieces takes a span apart.

@@ -24,6 +24,8 @@ type Source interface {
 // Span is a time range, To not in it.
 type Span struct{ From, To time.Time }
 
+func (s Span) length() time.Duration { return s.To.Sub(s.From) }
+
 func (s Span) holds(t time.Time) bool { return !t.Before(s.From) && t.Before(s.To) }
 
 // Question is what a Source is asked for.
