@@ -73,6 +73,8 @@ func refusal(e *trail.StatusError, c *connection) string {
 		remedy = "is --addr the base of a Loki, without /loki/api? A gateway may want a path before it"
 	case http.StatusTooManyRequests:
 		remedy = "it went on for --patience: ask for a shorter time, or later, or raise Loki's limits for reading (max_outstanding_per_tenant)"
+	case http.StatusGatewayTimeout:
+		remedy = "so it does for a small part of the time, and it went on for --patience: the log of Loki, or of the gateway before it, says why; raise its timeout, or ask later"
 	default:
 		if e.Status >= 500 {
 			remedy = "it went on for --patience: Loki's own log says why"

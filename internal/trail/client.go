@@ -65,8 +65,9 @@ func (e *UnreachableError) Error() string { return fmt.Sprintf("no answer from L
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // get asks, again and again while Loki cannot take it, and gives the answer's body to
-// decode, which must be content to be called again.
-func (c *Client) get(ctx context.Context, path string, parameters url.Values, decode func(io.Reader) error) error {
+// decode, which must be content to be called again. What is too much for Loki is not
+// asked again; nor is, if it will be asked in parts, what takes Loki too long.
+func (c *Client) get(ctx context.Context, path string, parameters url.Values, inParts bool, decode func(io.Reader) error) error {
 	if c.Asked != nil {
 		c.Asked(path, parameters)
 	}
@@ -80,7 +81,7 @@ func (c *Client) get(ctx context.Context, path string, parameters url.Values, de
 	if wait < 0 {
 		options = append(options, backoff.WithMaxTries(1))
 	}
-	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, c.try(ctx, path, parameters, decode) }, options...)
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, c.try(ctx, path, parameters, inParts, decode) }, options...)
 	var permanent *backoff.PermanentError
 	if errors.As(err, &permanent) {
 		err = permanent.Unwrap()
@@ -89,7 +90,7 @@ func (c *Client) get(ctx context.Context, path string, parameters url.Values, de
 }
 
 // try asks once. What is not worth another try is a backoff.PermanentError.
-func (c *Client) try(ctx context.Context, path string, parameters url.Values, decode func(io.Reader) error) error {
+func (c *Client) try(ctx context.Context, path string, parameters url.Values, inParts bool, decode func(io.Reader) error) error {
 	address := strings.TrimSuffix(c.URL, "/") + path + "?" + parameters.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
 	if err != nil {
@@ -131,10 +132,13 @@ func (c *Client) try(ctx context.Context, path string, parameters url.Values, de
 			return errors.Join(refused, backoff.RetryAfter(seconds))
 		}
 		return refused
-	case resp.StatusCode < 500, tooMuch(refused) != enough:
+	case resp.StatusCode < 500:
 		return backoff.Permanent(refused)
 	}
-	return refused
+	if why := tooMuch(refused); why == enough || why == tooSlow && !inParts {
+		return refused
+	}
+	return backoff.Permanent(refused)
 }
 
 // excess is why Loki refuses a question that it would answer if it were smaller.
@@ -144,6 +148,7 @@ const (
 	enough      excess = iota
 	tooManyRows        // the page size is over Loki's limit
 	tooLong            // the time range, or what is in it, is
+	tooSlow            // it takes too long; or a gateway gives up, whatever it is asked
 )
 
 // tooMuch tells from Loki's words what is too much for it.
@@ -157,16 +162,16 @@ func tooMuch(e *StatusError) excess {
 		{"the query time range exceeds the limit", tooLong},
 		{"the query would read too many bytes", tooLong},
 		{"the query hit the max number of chunks limit", tooLong},
-		{"context deadline exceeded", tooLong},
-		{"request timed out", tooLong},
-		{"query timed out", tooLong},
+		{"context deadline exceeded", tooSlow},
+		{"request timed out", tooSlow},
+		{"query timed out", tooSlow},
 	} {
 		if strings.Contains(e.Body, words.part) {
 			return words.excess
 		}
 	}
 	if e.Status == http.StatusGatewayTimeout {
-		return tooLong
+		return tooSlow
 	}
 	return enough
 }

@@ -47,6 +47,13 @@ func (f *fakeLoki) serve(t *testing.T) *Client {
 	return &Client{URL: server.URL + "/", HTTP: server.Client()}
 }
 
+// asked is how many questions there were.
+func (f *fakeLoki) asked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls
+}
+
 func number(t *testing.T, q url.Values, name string) int64 {
 	t.Helper()
 	n, err := strconv.ParseInt(q.Get(name), 10, 64)

@@ -40,7 +40,7 @@ func Label(attribute string) string { return strings.ReplaceAll(attribute, ".", 
 
 // page returns the first limit entries of the span, in the order of time, without
 // repeats. It is full if there may be more.
-func (c *Client) page(ctx context.Context, query string, span Span, limit int) (entries []Entry, full bool, err error) {
+func (c *Client) page(ctx context.Context, query string, span Span, limit int, inParts bool) (entries []Entry, full bool, err error) {
 	parameters := url.Values{
 		"query":     {query},
 		"start":     {strconv.FormatInt(span.From.UnixNano(), 10)},
@@ -48,7 +48,7 @@ func (c *Client) page(ctx context.Context, query string, span Span, limit int) (
 		"limit":     {strconv.Itoa(limit)},
 		"direction": {"forward"},
 	}
-	err = c.get(ctx, "/loki/api/v1/query_range", parameters, func(r io.Reader) (err error) {
+	err = c.get(ctx, "/loki/api/v1/query_range", parameters, inParts, func(r io.Reader) (err error) {
 		entries, err = decode(r)
 		return err
 	})

@@ -214,3 +214,29 @@ func TestReadAsksAgain(t *testing.T) {
 	assert.Equal(t, http.StatusTooManyRequests, refused.Status)
 	assert.Equal(t, int32(1), times.Load())
 }
+
+// A gateway that always gives up is asked for smaller parts a few times, and then again
+// while there is patience: no more.
+func TestReadEndsWhereEverythingTimesOut(t *testing.T) {
+	for _, status := range []int{http.StatusGatewayTimeout, http.StatusInternalServerError} {
+		loki := &fakeLoki{refuse: func(w http.ResponseWriter, _, _, _ int64) bool {
+			http.Error(w, "request timed out", status)
+			return true
+		}}
+		client := loki.serve(t)
+		client.Patience = -1
+		_, err := collect(t, client, begin+24*3600)
+		var refused *StatusError
+		require.ErrorAs(t, err, &refused)
+		assert.Equal(t, status, refused.Status)
+		// Up to four hours at a time, and each is halved five times.
+		calls := loki.asked()
+		assert.GreaterOrEqual(t, calls, 6)
+		assert.LessOrEqual(t, calls, 6*defaultParallel)
+
+		client.Patience = 500 * time.Millisecond
+		_, err = collect(t, client, begin+60)
+		require.ErrorAs(t, err, &refused)
+		assert.Greater(t, loki.asked()-calls, 6, "--patience")
+	}
+}

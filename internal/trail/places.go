@@ -28,7 +28,7 @@ var anyStream = Label(flowlog.ServiceName) + "=~" + strconv.Quote(strings.Join(s
 func (c *Client) Clusters(ctx context.Context, span Span) ([]string, error) {
 	found := map[string]struct{}{}
 	for _, piece := range span.pieces(longestQuery) {
-		series, err := c.series(ctx, "{"+anyStream+"}", piece)
+		series, err := c.series(ctx, "{"+anyStream+"}", piece, 0)
 		if err != nil {
 			return nil, fmt.Errorf("the clusters of the trail: %w", err)
 		}
@@ -41,8 +41,8 @@ func (c *Client) Clusters(ctx context.Context, span Span) ([]string, error) {
 
 // series are the labels of the streams that have entries in the span, as far as the index
 // and what Loki holds in memory tell: some milliseconds. A span that is too long for Loki
-// is halved.
-func (c *Client) series(ctx context.Context, selector string, span Span) ([]map[string]string, error) {
+// is halved; one that takes too long, and was not halved often for that, too.
+func (c *Client) series(ctx context.Context, selector string, span Span, halved int) ([]map[string]string, error) {
 	parameters := url.Values{
 		"match[]": {selector},
 		"start":   {strconv.FormatInt(span.From.UnixNano(), 10)},
@@ -51,16 +51,23 @@ func (c *Client) series(ctx context.Context, selector string, span Span) ([]map[
 	var answer struct {
 		Data []map[string]string `json:"data"`
 	}
-	err := c.get(ctx, "/loki/api/v1/series", parameters, func(r io.Reader) error {
+	err := c.get(ctx, "/loki/api/v1/series", parameters, halved < slowHalvings, func(r io.Reader) error {
 		return json.NewDecoder(r).Decode(&answer)
 	})
 	var refused *StatusError
-	if !errors.As(err, &refused) || tooMuch(refused) != tooLong || span.length() <= leastStretch {
+	if !errors.As(err, &refused) || span.length() <= leastStretch {
 		return answer.Data, err
+	}
+	switch why := tooMuch(refused); {
+	case why == tooLong:
+	case why == tooSlow && halved < slowHalvings:
+		halved++
+	default:
+		return nil, err
 	}
 	var all []map[string]string
 	for _, half := range span.halves() {
-		found, err := c.series(ctx, selector, half)
+		found, err := c.series(ctx, selector, half, halved)
 		if err != nil {
 			return nil, err
 		}
@@ -112,7 +119,7 @@ func (c *Client) Begin(ctx context.Context, cluster string, span Span) (time.Tim
 
 // holds reports whether the cluster has a stream in the span.
 func (c *Client) holds(ctx context.Context, cluster string, span Span) (bool, error) {
-	series, err := c.series(ctx, "{"+anyStream+", "+clusterLabel+"="+strconv.Quote(cluster)+"}", span)
+	series, err := c.series(ctx, "{"+anyStream+", "+clusterLabel+"="+strconv.Quote(cluster)+"}", span, 0)
 	if err != nil {
 		return false, fmt.Errorf("where the trail begins: %w", err)
 	}

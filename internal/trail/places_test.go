@@ -44,3 +44,17 @@ func TestPlacesKeepToTheLongestRange(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, ok)
 }
+
+func TestPlacesEndWhereEverythingTimesOut(t *testing.T) {
+	calls := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls++
+		w.WriteHeader(http.StatusGatewayTimeout)
+	}))
+	t.Cleanup(server.Close)
+	c := &Client{URL: server.URL, Patience: -1}
+	_, err := c.Clusters(t.Context(), unix(0, 28*24*3600))
+	var refused *StatusError
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, 6, calls)
+}

@@ -19,6 +19,10 @@ const (
 	firstStretch = time.Hour
 	// leastStretch is the shortest range that is taken apart further.
 	leastStretch = 10 * time.Millisecond
+	// slowHalvings is how often a range is halved because it takes Loki too long: a gateway
+	// that gives up on everything would be asked thousands of times. The last part is asked
+	// again while there is patience.
+	slowHalvings = 5
 	// fullPage is how full a page is meant to be, where the density is known.
 	fullPage = 0.8
 )
@@ -105,7 +109,7 @@ func (s *scan) round(ctx context.Context, spans []Span) ([]Span, error) {
 	left := make([][]Span, len(spans))
 	for i := range spans {
 		group.Go(func() (err error) {
-			left[i], err = s.ask(ctx, spans[i])
+			left[i], err = s.ask(ctx, spans[i], 0)
 			return err
 		})
 	}
@@ -119,13 +123,14 @@ func (s *scan) round(ctx context.Context, spans []Span) ([]Span, error) {
 	return all, nil
 }
 
-// ask asks for one span, hands on what comes, and returns what is to be asked next.
-func (s *scan) ask(ctx context.Context, span Span) ([]Span, error) {
+// ask asks for one span, hands on what comes, and returns what is to be asked next. halved
+// is how often the span was halved because it took too long.
+func (s *scan) ask(ctx context.Context, span Span, halved int) ([]Span, error) {
 	limit := int(s.limit.Load())
 	if s.enough > 0 {
 		limit = min(limit, s.enough)
 	}
-	page, full, err := s.client.page(ctx, s.query, span, limit)
+	page, full, err := s.client.page(ctx, s.query, span, limit, halved < slowHalvings)
 	var refused *StatusError
 	if errors.As(err, &refused) {
 		switch tooMuch(refused) {
@@ -137,6 +142,10 @@ func (s *scan) ask(ctx context.Context, span Span) ([]Span, error) {
 		case tooLong:
 			if span.length() > leastStretch {
 				return span.halves(), nil
+			}
+		case tooSlow:
+			if halved < slowHalvings {
+				return s.askHalves(ctx, span, halved+1)
 			}
 		case enough:
 		}
@@ -160,6 +169,20 @@ func (s *scan) ask(ctx context.Context, span Span) ([]Span, error) {
 	}
 	stretch := time.Duration(float64(last.Sub(page[0].Time)) * fullPage * float64(limit) / float64(n))
 	return Span{last, span.To}.pieces(max(stretch, leastStretch)), s.hand(page[:n])
+}
+
+// askHalves asks for both halves, one after the other: if Loki can answer nothing, that is
+// known before the other ranges of a round are halved as well.
+func (s *scan) askHalves(ctx context.Context, span Span, halved int) ([]Span, error) {
+	var left []Span
+	for _, half := range span.halves() {
+		rest, err := s.ask(ctx, half, halved)
+		if err != nil {
+			return nil, err
+		}
+		left = append(left, rest...)
+	}
+	return left, nil
 }
 
 // aligned takes a span apart at the multiples of a stretch.
