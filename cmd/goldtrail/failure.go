@@ -35,6 +35,7 @@ func explainError(ctx context.Context, err error, c *connection) (code int, mess
 	var nothing *trail.NoDataError
 	var unreachable *trail.UnreachableError
 	var refused *trail.StatusError
+	var strange *trail.AnswerError
 	var file *os.PathError
 	switch {
 	case ctx.Err() != nil:
@@ -52,6 +53,8 @@ func explainError(ctx context.Context, err error, c *connection) (code int, mess
 		return exitLoki, fmt.Sprintf("no answer from Loki at %s: %v; name it with --addr or LOKI_ADDR, from outside the cluster after `kubectl port-forward svc/loki 3100`", c.Addr, why)
 	case errors.As(err, &refused):
 		return exitLoki, refusal(refused, c)
+	case errors.As(err, &strange):
+		return exitLoki, fmt.Sprintf("%s does not answer like a Loki (%v): is --addr the base of a Loki, or of a page to log in?", c.Addr, strange.Err)
 	case errors.As(err, &file) && file.Path == c.File:
 		return exitFailed, fmt.Sprintf("'--file' is %q: %v; name a file that the Collector's file exporter wrote", c.File, file.Err)
 	}

@@ -21,6 +21,11 @@ func TestExitCodes(t *testing.T) {
 		assert.NoError(t, err)
 	}))
 	t.Cleanup(empty.Close)
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, err := w.Write([]byte("<html>Log in"))
+		assert.NoError(t, err)
+	}))
+	t.Cleanup(page.Close)
 	for _, tt := range []struct {
 		want int
 		args []string
@@ -32,6 +37,7 @@ func TestExitCodes(t *testing.T) {
 		{exitUsage, []string{"edges", "--since", "x"}},
 		{exitLoki, []string{"edges", "--addr", "http://127.0.0.1:1"}},
 		{exitLoki, []string{"edges", "--addr", refuses.URL}},
+		{exitLoki, []string{"edges", "--addr", page.URL}},
 		{exitNoData, []string{"edges", "--addr", empty.URL}},
 		{exitFailed, []string{"edges", "--file", "nothere"}},
 	} {

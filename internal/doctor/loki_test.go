@@ -147,7 +147,7 @@ func TestLoki(t *testing.T) {
 		{"tells a tenant's retention", map[string]said{"/config": {http.StatusForbidden, "no"}, "/loki/api/v1/drilldown-limits": {http.StatusOK, `{"limits":{"retention_period":"31d"}}`}}, "retention", wanted{Warning, "31d, unless", "docs/loki.md"}},
 		{"the tenant's come first", map[string]said{"/loki/api/v1/drilldown-limits": {http.StatusOK, `{"limits":{"max_query_series":7000}}`}}, "queries", wanted{OK, "max_query_series 7000", ""}},
 		{"not a configuration", config("<html>"), "pushes", wanted{Skipped, "no configuration of Loki", ""}},
-		{"two clusters", map[string]said{"/loki/api/v1/series": {http.StatusOK, `{"data":[{"k8s_cluster_name":"east"},{"k8s_cluster_name":"west"}]}`}}, "cluster", wanted{Failure, "east, west", "--cluster"}},
+		{"two clusters", map[string]said{"/loki/api/v1/series": {http.StatusOK, `{"status":"success","data":[{"k8s_cluster_name":"east"},{"k8s_cluster_name":"west"}]}`}}, "cluster", wanted{Failure, "east, west", "--cluster"}},
 		{"series fail", map[string]said{"/loki/api/v1/series": {http.StatusInternalServerError, "oh"}}, "cluster", wanted{Failure, "oh", "log"}},
 		{"queries fail", map[string]said{"/loki/api/v1/query_range": {http.StatusInternalServerError, "oh"}}, "goldmane-flows", wanted{Failure, "oh", "log"}},
 		{"the trail is an hour old", newestAt(present.Add(-time.Hour)), "goldmane-coverage", wanted{Failure, "60 min ago: the Collector has stopped", "--collector"}},

@@ -64,6 +64,16 @@ func (e *UnreachableError) Error() string { return fmt.Sprintf("no answer from L
 
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
+// AnswerError is returned, wrapped, for an answer of status 200 that is not like Loki's.
+type AnswerError struct {
+	URL string
+	Err error
+}
+
+func (e *AnswerError) Error() string { return fmt.Sprintf("the answer of Loki: %v", e.Err) }
+
+func (e *AnswerError) Unwrap() error { return e.Err }
+
 // get asks, again and again while Loki cannot take it, and gives the answer's body to
 // decode, which must be content to be called again. What is too much for Loki is not
 // asked again; nor is, if it will be asked in parts, what takes Loki too long.
@@ -116,10 +126,17 @@ func (c *Client) try(ctx context.Context, path string, parameters url.Values, in
 	}
 	defer func() { _ = resp.Body.Close() }() // it was only read
 	if resp.StatusCode == http.StatusOK {
-		if err := decode(resp.Body); err != nil {
-			return backoff.Permanent(fmt.Errorf("the answer of Loki: %w", err))
+		body := &answerBody{Reader: resp.Body}
+		err := decode(body)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return backoff.Permanent(ctx.Err())
+		case body.err != nil: // it was cut off
+			return backoff.Permanent(&UnreachableError{c.URL, body.err})
 		}
-		return nil
+		return backoff.Permanent(&AnswerError{c.URL, err})
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 1024))
 	if err != nil {
@@ -139,6 +156,20 @@ func (c *Client) try(ctx context.Context, path string, parameters url.Values, in
 		return refused
 	}
 	return backoff.Permanent(refused)
+}
+
+// answerBody remembers why an answer could not be read to its end.
+type answerBody struct {
+	io.Reader
+	err error
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.err = err
+	}
+	return n, err
 }
 
 // excess is why Loki refuses a question that it would answer if it were smaller.

@@ -2,6 +2,7 @@ package trail
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"sync/atomic"
@@ -134,6 +135,9 @@ func TestEntriesAwkwardAnswers(t *testing.T) {
 				var status *StatusError
 				require.ErrorAs(t, err, &status)
 				assert.Equal(t, tt.status, status.Status)
+			} else {
+				var strange *AnswerError
+				require.ErrorAs(t, err, &strange)
 			}
 		})
 	}
@@ -239,4 +243,18 @@ func TestReadEndsWhereEverythingTimesOut(t *testing.T) {
 		require.ErrorAs(t, err, &refused)
 		assert.Greater(t, loki.asked()-calls, 6, "--patience")
 	}
+}
+
+// What is no Loki is told from a Loki whose answer does not come to its end.
+func TestAnswerThatIsCutOff(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, err := w.Write([]byte(`{"data":{"resultType":"streams"`))
+		assert.NoError(t, err)
+	}))
+	t.Cleanup(server.Close)
+	_, err := collect(t, &Client{URL: server.URL}, 101)
+	var unreachable *UnreachableError
+	require.ErrorAs(t, err, &unreachable)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
 }

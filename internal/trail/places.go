@@ -49,10 +49,15 @@ func (c *Client) series(ctx context.Context, selector string, span Span, halved 
 		"end":     {strconv.FormatInt(span.To.UnixNano(), 10)},
 	}
 	var answer struct {
-		Data []map[string]string `json:"data"`
+		Status string              `json:"status"`
+		Data   []map[string]string `json:"data"`
 	}
 	err := c.get(ctx, "/loki/api/v1/series", parameters, halved < slowHalvings, func(r io.Reader) error {
-		return json.NewDecoder(r).Decode(&answer)
+		err := json.NewDecoder(r).Decode(&answer)
+		if err == nil && answer.Status != "success" {
+			err = fmt.Errorf("status %q instead of success", answer.Status)
+		}
+		return err
 	})
 	var refused *StatusError
 	if !errors.As(err, &refused) || span.length() <= leastStretch {

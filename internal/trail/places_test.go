@@ -58,3 +58,22 @@ func TestPlacesEndWhereEverythingTimesOut(t *testing.T) {
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, 6, calls)
 }
+
+func TestPlacesOfWhatIsNoLoki(t *testing.T) {
+	for body, want := range map[string]string{
+		"<html>":                "invalid character '<'",
+		"":                      "EOF",
+		"{}":                    `status "" instead of success`,
+		`{"data":{"result":1}}`: "cannot unmarshal object",
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, err := w.Write([]byte(body))
+			assert.NoError(t, err)
+		}))
+		t.Cleanup(server.Close)
+		_, err := (&Client{URL: server.URL}).Clusters(t.Context(), unix(0, 3600))
+		var strange *AnswerError
+		require.ErrorAs(t, err, &strange, body)
+		assert.ErrorContains(t, err, want)
+	}
+}
