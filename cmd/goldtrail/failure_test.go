@@ -42,7 +42,7 @@ func TestExitCodes(t *testing.T) {
 		{exitFailed, []string{"edges", "--file", "nothere"}},
 	} {
 		var out, errs bytes.Buffer
-		e := &environment{out: &out, err: &errs, getenv: func(string) string { return "" }, clock: clockwork.NewFakeClock(), zone: time.UTC}
+		e := &environment{out: &out, err: &errs, getenv: func(string) string { return "" }, clock: clockwork.NewFakeClockAt(now), zone: time.UTC}
 		assert.Equal(t, tt.want, run(context.Background(), e, tt.args), "%v: %s", tt.args, &errs)
 	}
 }

@@ -55,6 +55,9 @@ func (p *period) span(e *environment, all *trail.Span) (trail.Span, error) {
 		if d >= snapFrom {
 			span.From = span.From.Truncate(time.Hour)
 		}
+		if err := tooEarly(span.From); err != nil {
+			return span, usagef("'--since' is %q: %w", since, err)
+		}
 	}
 	var err error
 	if p.from != "" {
@@ -121,6 +124,24 @@ var layouts = []string{time.RFC3339Nano, "2006-01-02 15:04:05", "2006-01-02 15:0
 
 // parseTime reads a time, a time of today, or how long ago.
 func parseTime(s string, now time.Time, zone *time.Location) (time.Time, error) {
+	t, err := readTime(s, now, zone)
+	if err == nil {
+		err = tooEarly(t)
+	}
+	return t, err
+}
+
+// tooEarly refuses a time that no trail has: Goldmane came with Calico 3.30, in 2025. A question about centuries
+// would be thousands of questions to Loki, which refuses a range across 1970, with words
+// about max_query_lookback.
+func tooEarly(t time.Time) error {
+	if t.Year() < 2020 {
+		return fmt.Errorf("that is in the year %d: must not be before 2020, no trail is as old", t.Year())
+	}
+	return nil
+}
+
+func readTime(s string, now time.Time, zone *time.Location) (time.Time, error) {
 	for _, layout := range layouts {
 		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
 			return t, nil
