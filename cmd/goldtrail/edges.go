@@ -178,7 +178,7 @@ func (a *app) edgesTable(w io.Writer, answer *trail.EdgesAnswer, newSince time.T
 func (a *app) about(cluster string, c *trail.Coverage) string {
 	text := a.clockTime(c.From) + " to " + a.clockTime(c.To)
 	if cluster != "" {
-		text = "cluster " + cluster + ", " + text
+		text = "cluster " + visible(cluster) + ", " + text
 	}
 	return text
 }

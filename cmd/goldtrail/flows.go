@@ -180,7 +180,7 @@ func (a *app) followedLine(r *trail.FlowRecord) string {
 	if r.Late {
 		late = "  late"
 	}
-	line := fmt.Sprintf("%s  %-5s %s -> %s %s  %s/%s  %s%s", r.Window.In(a.zone).Format(time.TimeOnly), action(r), r.Source, r.Destination, port(r.Port, r.Transport), size(r.SentBytes), size(r.BackBytes), orDash(r.Policy), late)
+	line := visible(fmt.Sprintf("%s  %-5s %s -> %s %s  %s/%s  %s%s", r.Window.In(a.zone).Format(time.TimeOnly), action(r), r.Source, r.Destination, port(r.Port, r.Transport), size(r.SentBytes), size(r.BackBytes), orDash(r.Policy), late))
 	if a.width > 0 {
 		line = cut(line, a.width)
 	}

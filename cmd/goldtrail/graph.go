@@ -34,7 +34,7 @@ func newGraph(edges []trail.Edge) *graph {
 	index := map[ends]int{}
 	for i := range edges {
 		e := &edges[i]
-		key := ends{e.Source, e.Destination, e.Action == flowlog.ActionDeny}
+		key := ends{visible(e.Source), visible(e.Destination), e.Action == flowlog.ActionDeny}
 		at, known := index[key]
 		if !known {
 			at = len(g.arrows)
@@ -42,7 +42,7 @@ func newGraph(edges []trail.Edge) *graph {
 			g.arrows = append(g.arrows, arrow{from: key.from, to: key.to, denied: key.denied})
 		}
 		g.arrows[at].bytes += e.Bytes()
-		if p := port(e.Port, e.Transport); !slices.Contains(g.arrows[at].ports, p) {
+		if p := visible(port(e.Port, e.Transport)); !slices.Contains(g.arrows[at].ports, p) {
 			g.arrows[at].ports = append(g.arrows[at].ports, p)
 		}
 	}

@@ -61,7 +61,7 @@ func (a *app) print(source trail.Source, r *renderings) error {
 		return w.Error()
 	case formatMermaid, formatDOT:
 		g := r.graph()
-		g.remark = coverageText(a.environment, r.coverage)
+		g.remark = visible(coverageText(a.environment, r.coverage))
 		if a.output == formatDOT {
 			return g.dot(a.out)
 		}

@@ -62,8 +62,8 @@ func TestScripts(t *testing.T) {
 // writeTrail writes trail.jsonl: an hour of a small cluster as the Collector's file
 // exporter has it, from 02:30 to 03:30, with a gap; two.jsonl, with a second cluster
 // behind it; torn.jsonl, which ends amid a line; later.jsonl, with a record of a later
-// version; gone.jsonl, which has the coverage only; and wide.jsonl, with all that takes
-// room.
+// version; foreign.jsonl, with an identity and a cluster that want to rule the terminal;
+// gone.jsonl, which has the coverage only; and wide.jsonl, with all that takes room.
 func writeTrail(dir string) error {
 	var file, gone bytes.Buffer
 	begin := now.Add(-90 * time.Minute).Unix()
@@ -123,8 +123,13 @@ func writeTrail(dir string) error {
 			return err
 		}
 	}
+	var foreign bytes.Buffer
+	if err := writeBatch(&foreign, flowlog.StreamFlows, "ea\x1bst", flowOf(begin, "web\n\x1b[31mevil", "payments", 443, flowlog.ActionAllow, 1)); err != nil {
+		return err
+	}
 	return errors.Join(
 		os.WriteFile(filepath.Join(dir, "wide.jsonl"), wide.Bytes(), 0o600),
+		os.WriteFile(filepath.Join(dir, "foreign.jsonl"), foreign.Bytes(), 0o600),
 		os.WriteFile(filepath.Join(dir, "gone.jsonl"), gone.Bytes(), 0o600),
 		os.WriteFile(filepath.Join(dir, "later.jsonl"), append(bytes.Clone(whole), later.Bytes()...), 0o600),
 		os.WriteFile(filepath.Join(dir, "trail.jsonl"), whole, 0o600),

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -45,7 +46,23 @@ const (
 	bold, red, dim, plain = "\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 )
 
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+func (t *table) add(cells ...string) {
+	for i := range cells {
+		cells[i] = visible(cells[i])
+	}
+	t.rows = append(t.rows, cells)
+}
+
+// visible puts U+FFFD for what does not print. A trail may be somebody else's file, and an
+// identity with an escape or a line end in it could rule a terminal or add to a graph.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return utf8.RuneError
+	}, s)
+}
 
 // addRed adds a row that is shown in red where there are colours.
 func (t *table) addRed(is bool, cells ...string) {
