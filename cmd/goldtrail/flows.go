@@ -155,7 +155,15 @@ func (a *app) follow(cmd *cobra.Command, filter *trail.Filter) error {
 	fmt.Fprintln(a.err, "following; a window comes about a minute after its start; Ctrl-C ends")
 	encoder := json.NewEncoder(a.out)
 	encoder.SetEscapeHTML(false)
-	return t.Follow(cmd.Context(), filter, func(f *trail.Followed) error {
+	q := &trail.FollowQuestion{Filter: *filter, Patience: a.connection.Patience, Trouble: func(err error) {
+		if err == nil {
+			fmt.Fprintln(a.err, "note: Loki answers again")
+			return
+		}
+		_, message := explainError(cmd.Context(), err, &a.connection)
+		fmt.Fprintf(a.err, "note: %s; asking again for --patience, %s\n", message, a.connection.Patience)
+	}}
+	return t.Follow(cmd.Context(), q, func(f *trail.Followed) error {
 		if f.Window.Status != flowlog.StatusComplete {
 			fmt.Fprintln(a.err, holeText(a.environment, &f.Window))
 		}

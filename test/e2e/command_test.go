@@ -672,6 +672,10 @@ func TestCommandFollow(t *testing.T) {
 	shows(&out, "deny  new -> x 1/tcp")
 	pushWindow(now-120, true, k.flows[3])
 	shows(&out, "allow straggler -> x 1/tcp")
+	// Read for the first time half an hour late, and so once only.
+	k.record(now-1800, "overdue", "x", 1, flowlog.ActionAllow, flowlog.ReporterBoth, "np:default/x/allow#0=allow", 1, false)
+	pushWindow(now-1800, true, k.flows[4])
+	shows(&out, "allow overdue -> x 1/tcp")
 	gap := flowlog.Gap{From: now - 105, To: now - 75, Window: knownWindow, Cause: flowlog.CauseReceiverDown}
 	k.push(t, flowlog.StreamCoverage, []func(lr plog.LogRecord){gap.WriteTo})
 	shows(&errs, "no receiver ran")
@@ -681,7 +685,7 @@ func TestCommandFollow(t *testing.T) {
 	require.ErrorAs(t, cmd.Wait(), &exit)
 	assert.Equal(t, 130, exit.ExitCode())
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	require.Len(t, lines, 2, "neither what was there before, nor what is for others, nor anything twice")
+	require.Len(t, lines, 3, "neither what was there before, nor what is for others, nor anything twice")
 	assert.True(t, strings.HasSuffix(lines[1], "  late"), lines[1])
 }
 
