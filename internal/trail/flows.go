@@ -3,6 +3,7 @@ package trail
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -58,7 +59,8 @@ type FlowRecord struct {
 }
 
 // Flows answers with single records. It looks from the end of the span backwards, in
-// stretches that grow, until there are enough.
+// stretches that grow, until there are enough. It never holds more flows than twice the
+// limit and a page: where a stretch turns out to have more, half of it is read instead.
 func (t *Trail) Flows(ctx context.Context, q *FlowsQuestion) (*FlowsAnswer, error) {
 	all := alignedTo(q.Span)
 	begin, err := t.started(ctx, all)
@@ -66,38 +68,32 @@ func (t *Trail) Flows(ctx context.Context, q *FlowsQuestion) (*FlowsAnswer, erro
 		return nil, err
 	}
 	l := newLedger()
-	var found []timedFlow
-	var unreadable int64
-	at, stretch := all.to, int64(5*60)
-	for at > begin && (q.Limit == 0 || len(found) < q.Limit) {
+	f := &newest{FlowsQuestion: q}
+	at, stretch, crowded := all.to, int64(leastRead), all.to
+	for at > begin && (q.Limit == 0 || len(f.found) < q.Limit) {
 		i := interval{max(at-stretch, begin), at}
 		t.progress("flow records", int(all.to-at), int(all.to-begin))
-		if err := t.readCoverage(ctx, l, []interval{i}); err != nil {
-			return nil, err
+		err := t.readNewest(ctx, f, i)
+		if errors.Is(err, errCrowded) {
+			crowded, stretch = i.from, halved(i.to-i.from)
+			continue
 		}
-		read := &Question{Cluster: t.Cluster, Stream: flowlog.StreamFlows, Filter: q.Filter.ofFlows(), Spans: []Span{unix(i.from, i.to)}}
-		err := t.Source.Read(ctx, read, func(e *Entry) error {
-			flow, err := ParseFlow(e)
-			switch {
-			case err != nil:
-				unreadable++
-			case q.Filter.MatchesFlow(&flow):
-				found = append(found, timedFlow{flow, e.Line})
-			}
-			return nil
-		})
 		if err != nil {
 			return nil, err
 		}
-		at, stretch = i.from, min(stretch*4, day)
+		if err := t.readCoverage(ctx, l, []interval{i}); err != nil {
+			return nil, err
+		}
+		if at = i.from; at > crowded {
+			stretch = halved(at - crowded) // there are more than enough in it
+		} else {
+			stretch = min(stretch*4, day)
+		}
 	}
-	slices.SortFunc(found, func(a, b timedFlow) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.line, b.line)) })
-	a := &FlowsAnswer{Cluster: t.Cluster, Flows: []FlowRecord{}, More: at > begin, Unreadable: unreadable}
-	if q.Limit > 0 && len(found) > q.Limit {
-		found, a.More = found[:q.Limit], true
-	}
-	for i := range found {
-		a.Flows = append(a.Flows, found[i].record(l.window))
+	a := &FlowsAnswer{Cluster: t.Cluster, Flows: []FlowRecord{}, More: at > begin, Unreadable: f.unreadable}
+	a.More = f.cut(q.Limit) || a.More
+	for i := range f.found {
+		a.Flows = append(a.Flows, f.found[i].record(l.window))
 	}
 	if at == begin {
 		at = all.from // nothing is there before the trail began
@@ -105,6 +101,67 @@ func (t *Trail) Flows(ctx context.Context, q *FlowsQuestion) (*FlowsAnswer, erro
 	a.Back = time.Unix(at, 0).UTC()
 	a.Coverage = l.coverage(at, all.to, begin, t.Clock.Now().Unix())
 	return a, nil
+}
+
+// leastRead is the shortest stretch that Flows reads, in seconds.
+const leastRead = 5 * 60
+
+// errCrowded ends the reading of a stretch that has far more flows than are wanted.
+var errCrowded = errors.New("more flows than are wanted")
+
+// halved is half a stretch, in whole windows, but no less than leastRead.
+func halved(stretch int64) int64 { return max(stretch/2/defaultWindow*defaultWindow, leastRead) }
+
+// newest are the newest flows so far.
+type newest struct {
+	*FlowsQuestion
+	found      []timedFlow
+	more       bool // flows were left out
+	unreadable int64
+}
+
+// readNewest adds the flows of a stretch that is older than those before, or returns
+// errCrowded and adds none.
+func (t *Trail) readNewest(ctx context.Context, f *newest, i interval) error {
+	part := &newest{}
+	most := 2*f.Limit + defaultPageSize
+	read := &Question{Cluster: t.Cluster, Stream: flowlog.StreamFlows, Filter: f.Filter.ofFlows(), Spans: []Span{unix(i.from, i.to)}}
+	err := t.Source.Read(ctx, read, func(e *Entry) error {
+		flow, err := ParseFlow(e)
+		switch {
+		case err != nil:
+			part.unreadable++
+			return nil
+		case !f.Filter.MatchesFlow(&flow):
+			return nil
+		}
+		part.found = append(part.found, timedFlow{flow, e.Line})
+		if f.Limit > 0 && len(part.found) > most {
+			if i.to-i.from > leastRead {
+				return errCrowded
+			}
+			part.cut(f.Limit)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	f.found = append(f.found, part.found...)
+	f.more = f.more || part.more
+	f.unreadable += part.unreadable
+	return nil
+}
+
+// cut sorts the flows, the newest first, and leaves the first limit of them, or all if it
+// is 0. It reports whether any has ever been left out.
+func (f *newest) cut(limit int) bool {
+	slices.SortFunc(f.found, func(a, b timedFlow) int { return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.line, b.line)) })
+	if limit > 0 && len(f.found) > limit {
+		clear(f.found[limit:])
+		f.found, f.more = f.found[:limit], true
+	}
+	return f.more
 }
 
 // timedFlow is a flow and its line.
