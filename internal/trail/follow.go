@@ -82,14 +82,14 @@ type follower struct {
 	q      *FollowQuestion
 	known  map[string]int64 // lines of the coverage stream, with their time
 	ledger *ledger          // of the windows that can still be news
-	since  int64            // when the first of them began that was there at the start; 0 before the first look
+	looked bool             // at what was there at the start
 	seen   map[int64]bool   // windows of which flows were told, or were there at the start
 	news   []Entry          // of the coverage stream, not yet told
 	failed time.Time        // when the Source began to fail; zero while it answers
 }
 
 // look reads the coverage stream from the oldest window on that lacks its last word: some
-// seven minutes, unless the Collector was away.
+// seven minutes, unless the Collector was away, or began within the last hour.
 func (f *follower) look(ctx context.Context) error {
 	now := f.Clock.Now()
 	back := now.Add(-followBack).Unix()
@@ -111,14 +111,10 @@ func (f *follower) look(ctx context.Context) error {
 			return err
 		}
 	}
-	if f.since == 0 {
-		f.since = now.Unix()
+	if !f.looked {
+		f.looked = true
 		for start := range f.ledger.windows {
 			f.seen[start] = true
-			f.since = min(f.since, start)
-		}
-		if len(f.seen) == 0 {
-			f.since = back
 		}
 		return nil // what was there before is no news
 	}
@@ -147,7 +143,7 @@ func (f *follower) oldest(back int64) int64 {
 	for _, g := range f.ledger.gaps {
 		done = append(done, interval{g.From, g.To})
 	}
-	at := max(f.since, back)
+	at := back
 	for _, i := range merged(done) {
 		if i.from-at >= f.ledger.window { // less is the rest of a window that began before back
 			break

@@ -124,6 +124,17 @@ func TestFollowTellsStragglersOnce(t *testing.T) {
 	assert.Equal(t, []string{"06:58:15 punctual", "06:58:15 straggler"}, f.tick())
 }
 
+// A receiver that is new reads what Goldmane has kept, of which some was there at the start.
+func TestFollowTellsOfWhatIsOlderThanTheTrailWas(t *testing.T) {
+	m := &memory{}
+	now := at(t, "07:00:00")
+	m.covered(now-120, 1, 0, false)
+	f := follow(t, m, now, 0)
+	m.flow(now-1800, "older", false)
+	m.covered(now-1800, 1, 0, true)
+	assert.Equal(t, []string{"06:30:00 older"}, f.tick())
+}
+
 // Looking back an hour at every tick would be ten times as much.
 func TestFollowAsksForWhatIsNotFinal(t *testing.T) {
 	m := &memory{}
