@@ -90,6 +90,9 @@ func (t *Trail) Flows(ctx context.Context, q *FlowsQuestion) (*FlowsAnswer, erro
 			stretch = min(stretch*4, day)
 		}
 	}
+	if err := t.noteGone(ctx, l, []interval{{at, all.to}}); err != nil {
+		return nil, err
+	}
 	a := &FlowsAnswer{Cluster: t.Cluster, Flows: []FlowRecord{}, More: at > begin, Unreadable: f.unreadable}
 	a.More = f.cut(q.Limit) || a.More
 	for i := range f.found {

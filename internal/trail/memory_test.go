@@ -78,7 +78,11 @@ func (m *memory) Read(_ context.Context, q *Question, fn func(*Entry) error) err
 	m.mu.Lock()
 	err := m.err
 	m.asked = append(m.asked, *q)
-	entries := slices.Clone(m.entries[q.Stream])
+	entries := m.entries[q.Stream]
+	if byTime := func(a, b Entry) int { return a.Time.Compare(b.Time) }; !slices.IsSortedFunc(entries, byTime) {
+		slices.SortStableFunc(entries, byTime) // a Loki gives the first of them
+	}
+	entries = slices.Clone(entries)
 	m.mu.Unlock()
 	if err != nil {
 		return err

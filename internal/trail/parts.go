@@ -121,6 +121,9 @@ func (t *Trail) sumRollups(ctx context.Context, q *question, s *sums, l *ledger,
 
 // sumFlows adds what flow records say, hour by hour.
 func (t *Trail) sumFlows(ctx context.Context, q *question, s *sums, l *ledger, list []interval) error {
+	if err := t.noteGone(ctx, l, list); err != nil {
+		return err
+	}
 	var hours []interval
 	for _, i := range merged(list) {
 		s.read.RawSeconds += i.to - i.from
@@ -160,19 +163,14 @@ func (t *Trail) sumFlows(ctx context.Context, q *question, s *sums, l *ledger, l
 }
 
 // checkThere notes an interval as gone whose coverage says that it had records, and that
-// has none: flow records need not be kept as long as coverage is.
+// has none, wherever it is.
 func (t *Trail) checkThere(ctx context.Context, l *ledger, i interval) error {
-	if l.records(i) == 0 {
+	if len(t.hadRecords(l, i)) == 0 {
 		return nil
 	}
-	q := &Question{Cluster: t.Cluster, Stream: flowlog.StreamFlows, Spans: []Span{unix(i.from, i.to)}, Limit: 1}
-	there := false
-	err := t.Source.Read(ctx, q, func(*Entry) error {
-		there = true
-		return nil
-	})
+	there, err := t.holdsFlows(ctx, i)
 	if err == nil && !there {
-		l.gone = append(l.gone, i)
+		t.lose(l, i)
 	}
 	return err
 }
