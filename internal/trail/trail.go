@@ -1,6 +1,7 @@
 package trail
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -25,16 +26,30 @@ type Trail struct {
 type NoDataError struct {
 	Cluster string
 	Span    Span
-	// Begin is when the trail begins, zero if there is none at all.
-	Begin time.Time
+	// Begin is when the trail begins after the span, End until when it reaches before it;
+	// zero if it does not. Of a file they are what the file is about.
+	Begin, End time.Time
+	// Young: the trail reaches so near to the present that the span is on its way.
+	Young bool
+	File  string // that was read, "" for a Loki
 }
 
 func (e *NoDataError) Error() string {
-	asked := fmt.Sprintf("%s to %s", e.Span.From.UTC().Format(time.RFC3339), e.Span.To.UTC().Format(time.RFC3339))
-	if e.Begin.IsZero() {
-		return fmt.Sprintf("the trail of cluster %q has nothing from %s, nor after: check that the collector writes to this Loki (its exporter's endpoint and tenant), and the cluster's name", e.Cluster, asked)
+	text := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	nothing := fmt.Sprintf("the trail of cluster %q has nothing from %s to %s", e.Cluster, text(e.Span.From), text(e.Span.To))
+	switch begins := !e.Begin.IsZero(); {
+	case e.File != "":
+		return fmt.Sprintf("%s: %s is about %s to %s; ask for a time in it", nothing, e.File, text(e.Begin), text(e.End))
+	case e.Young:
+		return fmt.Sprintf("%s yet: a window is there about a minute after its start, and it reaches until %s; ask for a longer time", nothing, text(e.End))
+	case begins && !e.End.IsZero():
+		return fmt.Sprintf("%s: it reaches until %s, and goes on at %s; ask for a longer time, and `goldtrail coverage` says what is missing", nothing, text(e.End), text(e.Begin))
+	case begins:
+		return fmt.Sprintf("%s: it begins at %s; ask for a later time", nothing, text(e.Begin))
+	case !e.End.IsZero():
+		return fmt.Sprintf("%s, nor after: it reaches until %s; check that the collector runs, and writes to this Loki (its exporter's endpoint and tenant)", nothing, text(e.End))
 	}
-	return fmt.Sprintf("the trail of cluster %q has nothing from %s: it begins at %s; ask for a later time", e.Cluster, asked, e.Begin.UTC().Format(time.RFC3339))
+	return nothing + ", nor after: check that the collector writes to this Loki (its exporter's endpoint and tenant), and the cluster's name"
 }
 
 // ClusterError is returned where it is not clear which cluster is meant.
@@ -87,13 +102,7 @@ func (t *Trail) started(ctx context.Context, i interval) (int64, error) {
 		return 0, err
 	}
 	if !ok {
-		missing := &NoDataError{Cluster: t.Cluster, Span: span}
-		if now := t.Clock.Now(); span.To.Before(now) {
-			if missing.Begin, _, err = t.Source.Begin(ctx, t.Cluster, Span{span.To, now}); err != nil {
-				return 0, err
-			}
-		}
-		return 0, missing
+		return 0, t.noData(ctx, span)
 	}
 	if at.Before(span.From) {
 		at = span.From
@@ -107,6 +116,57 @@ func (t *Trail) started(ctx context.Context, i interval) (int64, error) {
 		return i.from, err
 	}
 	return first.Unix() / defaultWindow * defaultWindow, nil
+}
+
+// noData returns NoDataError, or why it is not known what to say in it.
+func (t *Trail) noData(ctx context.Context, span Span) error {
+	missing := &NoDataError{Cluster: t.Cluster, Span: span}
+	if file, is := t.Source.(*File); is {
+		about, err := file.Span(ctx)
+		missing.File, missing.Begin, missing.End = file.Path, about.From.Truncate(defaultWindow*time.Second), about.To
+		return cmp.Or(err, error(missing))
+	}
+	now := t.Clock.Now()
+	after, ok, err := t.Source.Begin(ctx, t.Cluster, Span{span.To, now})
+	if ok && err == nil {
+		after, err = t.first(ctx, Span{after, now})
+		missing.Begin = after.Truncate(defaultWindow * time.Second)
+	}
+	if err == nil {
+		missing.End, err = t.end(ctx, span.From)
+		missing.Young = !ok && now.Sub(missing.End) < pending
+	}
+	return cmp.Or(err, error(missing))
+}
+
+// end is when the newest window ends that begins before a time, zero if there is none in
+// the weeks before.
+func (t *Trail) end(ctx context.Context, before time.Time) (end time.Time, err error) {
+	const hours = 3 * time.Hour // as in first
+	span := Span{before.Add(-lookBack), before}
+	if _, any, err := t.Source.Begin(ctx, t.Cluster, span); err != nil || !any {
+		return end, err
+	}
+	for span.To.Sub(span.From) > hours {
+		half := span.From.Add(span.To.Sub(span.From) / 2)
+		switch _, there, err := t.Source.Begin(ctx, t.Cluster, Span{half, span.To}); {
+		case err != nil:
+			return end, err
+		case there:
+			span.From = half
+		default:
+			span.To = half
+		}
+	}
+	q := &Question{Cluster: t.Cluster, Stream: flowlog.StreamCoverage, Spans: []Span{{span.From.Add(-hours), span.To}}}
+	l := newLedger()
+	err = t.Source.Read(ctx, q, l.add)
+	for _, c := range l.windows {
+		if at := time.Unix(c.End, 0); at.After(end) {
+			end = at
+		}
+	}
+	return end, err
 }
 
 // first is the time of the first record of a window in the first hours of the span, or
