@@ -70,7 +70,6 @@ type ledger struct {
 	windows map[int64]flowlog.Coverage // by start
 	gaps    []flowlog.Gap
 	whole   []interval // all of whose windows are complete, by the rollups
-	gone    []interval // that had flow records, and have none now
 }
 
 // interval is a range in seconds since the epoch, to not in it.
@@ -113,15 +112,6 @@ func (l *ledger) complete(i interval) int64 {
 	return n
 }
 
-// records is how many flow records the windows of the interval had.
-func (l *ledger) records(i interval) int64 {
-	n := int64(0)
-	for start := i.from; start < i.to; start += l.window {
-		n += l.windows[start].Records
-	}
-	return n
-}
-
 // coverage says how complete [from, to) is. begin is when the trail begins, now the
 // present, both in seconds since the epoch.
 func (l *ledger) coverage(from, to, begin, now int64) Coverage {
@@ -158,11 +148,6 @@ func (l *ledger) coverage(from, to, begin, now int64) Coverage {
 }
 
 func (l *ledger) status(start int64) (status, cause string) {
-	for _, i := range l.gone {
-		if i.from <= start && start < i.to {
-			return flowlog.StatusMissing, CauseGone
-		}
-	}
 	if w, ok := l.windows[start]; ok {
 		return w.Status, w.Cause
 	}

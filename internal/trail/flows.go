@@ -134,7 +134,7 @@ func (t *Trail) readNewest(ctx context.Context, f *newest, i interval) error {
 		switch {
 		case err != nil:
 			part.unreadable++
-			return nil
+			return nil //nolint:nilerr // it is counted, and said
 		case !f.Filter.MatchesFlow(&flow):
 			return nil
 		}

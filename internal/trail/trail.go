@@ -144,7 +144,7 @@ func (t *Trail) noData(ctx context.Context, span Span) error {
 func (t *Trail) end(ctx context.Context, before time.Time) (end time.Time, err error) {
 	const hours = 3 * time.Hour // as in first
 	span := Span{before.Add(-lookBack), before}
-	if _, any, err := t.Source.Begin(ctx, t.Cluster, span); err != nil || !any {
+	if _, there, err := t.Source.Begin(ctx, t.Cluster, span); err != nil || !there {
 		return end, err
 	}
 	for span.To.Sub(span.From) > hours {
