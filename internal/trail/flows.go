@@ -62,8 +62,7 @@ type FlowRecord struct {
 // stretches that grow, until there are enough. It never holds more flows than twice the
 // limit and a page: where a stretch turns out to have more, half of it is read instead.
 func (t *Trail) Flows(ctx context.Context, q *FlowsQuestion) (*FlowsAnswer, error) {
-	all := alignedTo(q.Span)
-	begin, err := t.started(ctx, all)
+	all, begin, err := t.started(ctx, alignedTo(q.Span))
 	if err != nil {
 		return nil, err
 	}

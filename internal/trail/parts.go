@@ -43,8 +43,9 @@ type Read struct {
 // sum reads rollups where they cover whole days, hours and quarters, and flow records for
 // the rest.
 func (t *Trail) sum(ctx context.Context, q *question) (*sums, error) {
-	begin, err := t.started(ctx, q.interval)
-	if err != nil {
+	var begin int64
+	var err error
+	if q.interval, begin, err = t.started(ctx, q.interval); err != nil {
 		return nil, err
 	}
 	s := &sums{}

@@ -93,29 +93,34 @@ func ChooseCluster(ctx context.Context, source Source, wanted string, span Span,
 // beginning.
 const lookBack = 28 * 24 * time.Hour
 
-// started returns when the trail begins, if that is in the interval; its start if the
-// trail began before, and NoDataError if there is nothing.
-func (t *Trail) started(ctx context.Context, i interval) (int64, error) {
+// started returns the interval, widened to windows as long as the trail's are, and when the
+// trail begins, if that is in the interval; its start if the trail began before, and
+// NoDataError if there is nothing.
+func (t *Trail) started(ctx context.Context, i interval) (all interval, begin int64, err error) {
 	span := unix(i.from, i.to)
 	at, ok, err := t.Source.Begin(ctx, t.Cluster, span)
 	if err != nil {
-		return 0, err
+		return i, 0, err
 	}
 	if !ok {
-		return 0, t.noData(ctx, span)
+		return i, 0, t.noData(ctx, span)
 	}
 	if at.Before(span.From) {
 		at = span.From
 	}
-	first, err := t.first(ctx, Span{at, span.To})
-	if err != nil || !first.After(span.From) {
-		return i.from, err
+	first, window, err := t.first(ctx, Span{at, span.To})
+	if err != nil {
+		return i, 0, err
+	}
+	i = interval{i.from / window * window, (i.to + window - 1) / window * window}
+	if !first.After(span.From) {
+		return i, i.from, nil
 	}
 	before, ok, err := t.Source.Begin(ctx, t.Cluster, Span{span.From.Add(-lookBack), span.From})
 	if err != nil || ok && before.Before(span.From) {
-		return i.from, err
+		return i, i.from, err
 	}
-	return first.Unix() / defaultWindow * defaultWindow, nil
+	return i, first.Unix() / window * window, nil
 }
 
 // noData returns NoDataError, or why it is not known what to say in it.
@@ -129,8 +134,9 @@ func (t *Trail) noData(ctx context.Context, span Span) error {
 	now := t.Clock.Now()
 	after, ok, err := t.Source.Begin(ctx, t.Cluster, Span{span.To, now})
 	if ok && err == nil {
-		after, err = t.first(ctx, Span{after, now})
-		missing.Begin = after.Truncate(defaultWindow * time.Second)
+		var window int64
+		after, window, err = t.first(ctx, Span{after, now})
+		missing.Begin = after.Truncate(time.Duration(window) * time.Second)
 	}
 	if err == nil {
 		missing.End, err = t.end(ctx, span.From)
@@ -170,29 +176,33 @@ func (t *Trail) end(ctx context.Context, before time.Time) (end time.Time, err e
 }
 
 // first is the time of the first record of a window in the first hours of the span, or
-// the span's start if there is none.
-func (t *Trail) first(ctx context.Context, span Span) (time.Time, error) {
+// the span's start if there is none, and how long windows are then, in seconds.
+func (t *Trail) first(ctx context.Context, span Span) (at time.Time, window int64, err error) {
 	const hours = 3 * time.Hour // more than what the index does not know exactly
 	if span.To.Sub(span.From) > hours {
 		span.To = span.From.Add(hours)
 	}
-	at := span.To
+	at = span.To
+	l := newLedger()
 	for _, stream := range []string{flowlog.StreamCoverage, flowlog.StreamFlows} {
 		q := &Question{Cluster: t.Cluster, Stream: stream, Spans: []Span{span}, Limit: 1}
 		err := t.Source.Read(ctx, q, func(e *Entry) error {
 			if e.Time.Before(at) {
 				at = e.Time
 			}
+			if stream == flowlog.StreamCoverage {
+				return l.add(e)
+			}
 			return nil
 		})
 		if err != nil {
-			return at, err
+			return at, l.window, err
 		}
 	}
 	if at.Equal(span.To) {
-		return span.From, nil
+		at = span.From
 	}
-	return at, nil
+	return at, l.window, nil
 }
 
 // progress tells Progress, if there is one.

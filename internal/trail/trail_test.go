@@ -7,6 +7,8 @@ import (
 	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
 
 // What is said of a range without data must be so. The trail begins at 05:42:45, has a
@@ -36,4 +38,25 @@ func TestNoData(t *testing.T) {
 	trail := &Trail{Source: &memory{}, Clock: clockwork.NewFakeClockAt(time.Unix(at(t, "08:00:00"), 0))}
 	_, err := trail.Edges(t.Context(), &EdgesQuestion{Span: unix(at(t, "07:00:00"), at(t, "08:00:00"))})
 	assert.ErrorContains(t, err, "nor after: check that the collector writes to this Loki (its exporter's endpoint and tenant), and the cluster's name")
+}
+
+// A range that begins amid a window of another length than Goldmane's default is widened.
+func TestLongerWindows(t *testing.T) {
+	m := &memory{}
+	for start := at(t, "07:00:00"); start < at(t, "07:20:00"); start += 30 {
+		m.flow(start, "web", false) // somewhere in the first half of the window
+		c := flowlog.Coverage{Start: start, End: start + 30, Status: flowlog.StatusComplete, Final: true, Flows: 1, Records: 1}
+		m.write(flowlog.StreamCoverage, c.WriteTo)
+	}
+	trail := &Trail{Source: m, Clock: clockwork.NewFakeClockAt(time.Unix(at(t, "08:00:00"), 0))}
+	for verb, c := range coverages(t, trail, "07:05:15", "07:10:15") {
+		assert.Equal(t, int64(11), c.Complete, verb)
+		assert.Equal(t, c.Complete, c.Windows, verb)
+		assert.Equal(t, at(t, "07:05:00"), c.From.Unix(), verb)
+		assert.Equal(t, at(t, "07:10:30"), c.To.Unix(), verb)
+	}
+	a, err := trail.Edges(t.Context(), &EdgesQuestion{Span: unix(at(t, "07:05:15"), at(t, "07:10:15"))})
+	require.NoError(t, err)
+	require.Len(t, a.Edges, 1)
+	assert.Equal(t, int64(11), a.Edges[0].Flows)
 }

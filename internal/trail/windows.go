@@ -12,8 +12,7 @@ type CoverageAnswer struct {
 // rollup says that all their windows were complete are taken at its word; the others are
 // read window by window. Of those, the ones that no rollup sums up must have flow records.
 func (t *Trail) Coverage(ctx context.Context, span Span) (*CoverageAnswer, error) {
-	all := alignedTo(span)
-	begin, err := t.started(ctx, all)
+	all, begin, err := t.started(ctx, alignedTo(span))
 	if err != nil {
 		return nil, err
 	}
