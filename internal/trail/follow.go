@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
-	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -245,7 +243,6 @@ func (f *follower) bear(err error, asked time.Time) error {
 func passing(err error) bool {
 	var unreachable *UnreachableError
 	var refused *StatusError
-	var broken net.Error
-	return errors.As(err, &unreachable) || errors.As(err, &broken) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	return errors.As(err, &unreachable) ||
 		errors.As(err, &refused) && (refused.Status >= 500 || refused.Status == http.StatusTooManyRequests)
 }
