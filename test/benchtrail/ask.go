@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 	"github.com/goldtrail/goldtrail/internal/trail"
 )
@@ -84,7 +86,8 @@ func plain(ctx context.Context, o *options) error {
 
 func seconds(begin time.Time) string { return fmt.Sprintf("%.2f s", time.Since(begin).Seconds()) }
 
-// flush makes Loki store what it holds in memory, as it has after some hours.
+// flush makes Loki store what it holds in memory, as it has after some hours, and waits
+// until it has: the first question is else asked beside that work.
 func flush(ctx context.Context, base string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/flush", http.NoBody)
 	if err != nil {
@@ -94,7 +97,17 @@ func flush(ctx context.Context, base string) error {
 	if err != nil {
 		return err
 	}
-	return resp.Body.Close()
+	if err := resp.Body.Close(); err != nil {
+		return err
+	}
+	_, err = backoff.Retry(ctx, func() (struct{}, error) {
+		metrics, err := get(ctx, base+"/metrics")
+		if err == nil && !strings.Contains(metrics, "\nloki_ingester_memory_chunks 0\n") {
+			err = errors.New("not all chunks are stored yet")
+		}
+		return struct{}{}, err
+	}, backoff.WithMaxElapsedTime(5*time.Minute))
+	return err
 }
 
 func get(ctx context.Context, address string) (string, error) {
