@@ -250,8 +250,8 @@ func TestIntervalIsClosedWhenAllIsSaid(t *testing.T) {
 	require.Equal(t, closed, r.sink.closings(t, flowlog.StreamEdges), "once")
 
 	// Amended, it is closed again, when all of that is said.
-	give(true)
 	r.sink.setRefuse(errors.New("busy"))
+	give(true)
 	r.say()
 	require.Equal(t, closed, r.sink.closings(t, flowlog.StreamEdges))
 	r.sink.setRefuse(nil)
@@ -265,9 +265,9 @@ func TestIntervalThatLacksRollupsIsNotClosed(t *testing.T) {
 	r.give(flows(flow(0, "a", "b", src, 1)))
 	r.shutdown() // what is not final does not matter
 	r.start()
+	r.sink.setRefuseOf("rollup ", consumererror.NewPermanent(errors.New("never"))) // before the clock, which has it say by itself
 	r.give(covers(0, hourWindows, flowlog.StatusComplete, true))
 	r.at(hourStart + 3700)
-	r.sink.setRefuseOf("rollup ", consumererror.NewPermanent(errors.New("never")))
 	r.say()
 	r.sink.setRefuse(nil)
 	r.crash()
