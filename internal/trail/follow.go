@@ -116,7 +116,7 @@ func (f *follower) look(ctx context.Context) error {
 		}
 		return nil // what was there before is no news
 	}
-	// A window's last word comes behind the one before: "final" and "settled" are compared.
+	// A window's two records have the same time: its last word is told behind the other.
 	slices.SortFunc(news, func(a, b Entry) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(rank(&a), rank(&b))) })
 	f.news = append(f.news, news...)
 	return nil

@@ -3,6 +3,7 @@ package trail
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,22 +28,12 @@ type batch struct {
 // fileOf writes batches as the Collector's file exporter does.
 func fileOf(t *testing.T, batches ...batch) *File {
 	t.Helper()
-	var file []byte
+	var file strings.Builder
 	for _, b := range batches {
-		logs := plog.NewLogs()
-		resource := logs.ResourceLogs().AppendEmpty()
-		resource.Resource().Attributes().PutStr(flowlog.ServiceName, b.stream)
-		resource.Resource().Attributes().PutStr(flowlog.ClusterName, "test")
-		list := resource.ScopeLogs().AppendEmpty().LogRecords()
-		for _, write := range b.records {
-			write(list.AppendEmpty())
-		}
-		line, err := (&plog.JSONMarshaler{}).MarshalLogs(logs)
-		require.NoError(t, err)
-		file = append(append(file, line...), '\n')
+		file.WriteString(fileLineOf(t, b.stream, "test", b.records...))
 	}
 	path := filepath.Join(t.TempDir(), "trail.jsonl")
-	require.NoError(t, os.WriteFile(path, file, 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(file.String()), 0o600))
 	return &File{Path: path}
 }
 
