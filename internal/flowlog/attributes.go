@@ -11,10 +11,17 @@ const (
 
 	// StreamFlows holds one record a flow and window.
 	StreamFlows = "goldmane-flows"
+	// StreamLive holds previews of flow records, where they are asked for.
+	StreamLive = "goldmane-live"
 )
 
-// EventName is the event name of every flow record.
-const EventName = "calico.flow"
+// EventName is the event name of every flow record, and EventPreview that of every
+// preview: a flow as Goldmane streamed it, before anything is decided. Nobody counts
+// previews; the flow record comes when its window has settled.
+const (
+	EventName    = "calico.flow"
+	EventPreview = "calico.flow.preview"
+)
 
 // Attributes of a flow record. A value that is unknown or empty is left out, never
 // written as "" or "-".
@@ -54,8 +61,19 @@ const (
 	// attribute costs Loki less than four.
 	FlowService = "calico.flow.service"
 
-	// FlowAction is the outcome: deny if either side denied.
+	// FlowAction is the outcome: what the destination's node did where it decides, and
+	// unconfirmed where it said nothing.
 	FlowAction = "calico.flow.action"
+	// FlowCounts is a bool: whether the record is part of sums. Those that are not speak of
+	// traffic that another record counts, or of none.
+	FlowCounts = "calico.flow.counts"
+	// FlowSplit is an int: of how many rows of Goldmane's, which differ in their policies
+	// only, the record was made. Absent where it was one.
+	FlowSplit = "calico.flow.split"
+	// FlowServiceTwin is true where the record names no Service, and a report of the same
+	// two ends within reach does: the Service of a connection's first packets may not be
+	// known yet.
+	FlowServiceTwin = "calico.flow.service_twin"
 	// FlowSourceAction and FlowDestinationAction are the two verdicts, written only
 	// where the sides differ.
 	FlowSourceAction      = "calico.flow.source.action"
@@ -69,8 +87,8 @@ const (
 	// denial that Calico goes on reporting after the verdict has changed.
 	FlowNoTraffic = "calico.flow.no_traffic"
 
-	// FlowLate is true where the flow was not in its window when that had settled, and
-	// was found when the window was listed again.
+	// FlowLate is true where the flow was not in its window when that had settled, or could
+	// not be decided then: it was handed on after the window had been listed again.
 	FlowLate = "calico.flow.late"
 
 	// Counters of the window, ints. The source's are what it sent to the
@@ -93,6 +111,9 @@ const (
 	// policies in force, written only where they differ from the enforced ones.
 	PolicyEgressPending  = "calico.policy.egress.pending"
 	PolicyIngressPending = "calico.policy.ingress.pending"
+	// PolicyStagedEnforced is true where an enforced trace has a staged policy in it, which
+	// decided nothing (calico#13410).
+	PolicyStagedEnforced = "calico.policy.staged_enforced"
 	// PolicyPendingAction is the outcome that the pending traces would have; written
 	// only together with one of them.
 	PolicyPendingAction = "calico.policy.pending.action"
@@ -179,7 +200,10 @@ const (
 const (
 	ActionAllow = "allow"
 	ActionDeny  = "deny"
-	ActionPass  = "pass" // in policy hits only
+	// ActionUnconfirmed is an outcome, and no verdict of a node: the source's node let the
+	// traffic go, and the destination's node has not said what became of it.
+	ActionUnconfirmed = "unconfirmed"
+	ActionPass        = "pass" // in policy hits only
 )
 
 // Values of FlowReporter. A reporter that has no name here is written as

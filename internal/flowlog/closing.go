@@ -30,9 +30,9 @@ func ClosingText() string { return closingWord + " " }
 
 // AppendLine appends the record's line to b:
 //
-//	closed 2026-11-22T02:00:00Z 2026-11-22T03:00:00Z 9120 edges 700 covered 240/240
+//	v2 closed 2026-11-22T02:00:00Z 2026-11-22T03:00:00Z 9120 edges 700 covered 240/240
 func (c *Closing) AppendLine(b []byte) []byte {
-	b = append(b, closingWord+" "...)
+	b = append(appendVersion(b), ClosingText()...)
 	b = append(appendTime(b, c.Start), ' ')
 	b = append(appendTime(b, c.End), ' ')
 	b = strconv.AppendInt(b, c.Sequence, 10)

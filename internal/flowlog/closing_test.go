@@ -12,7 +12,7 @@ func TestClosingRecord(t *testing.T) {
 	c := Closing{Start: 1699999200, End: 1700002800, Sequence: 9120, Edges: 700, Complete: 238, Total: 240}
 	lr := plog.NewLogRecord()
 	c.WriteTo(lr)
-	assert.Equal(t, "closed 2023-11-14T22:00:00Z 2023-11-14T23:00:00Z 9120 edges 700 covered 238/240", lr.Body().Str())
+	assert.Equal(t, "v2 closed 2023-11-14T22:00:00Z 2023-11-14T23:00:00Z 9120 edges 700 covered 238/240", lr.Body().Str())
 	assert.Equal(t, EventClosing, lr.EventName())
 	assert.Equal(t, int64(1700002799), lr.Timestamp().AsTime().Unix(), "where the rollups are looked for")
 	assert.Equal(t, map[string]any{
@@ -22,7 +22,7 @@ func TestClosingRecord(t *testing.T) {
 	got, err := ParseClosing(lr.Body().Str())
 	require.NoError(t, err)
 	assert.Equal(t, c, got)
-	for _, line := range []string{"", rollupLine, "closed", "closed x y 1 edges 2 covered 3/4", lr.Body().Str() + " more"} {
+	for _, line := range []string{"", rollupLine, "closed", "v2 closed", "v2 closed x y 1 edges 2 covered 3/4", lr.Body().Str() + " more"} {
 		_, err := ParseClosing(line)
 		require.ErrorIs(t, err, ErrNotAClosing, line)
 	}

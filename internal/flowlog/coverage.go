@@ -28,16 +28,22 @@ const (
 	// CoverageCause says why a window is not complete, or why windows are missing.
 	CoverageCause = "calico.coverage.cause"
 	// Counts, ints. CoverageFlows is how many rows Goldmane had for the window when it
-	// was last listed, CoverageRecords how many records they became, CoverageLate those
-	// of them that the first listing did not have, CoverageMerged the rows that became
+	// was last listed, CoverageRecords how many records of the window are in the trail,
+	// CoverageLate those of them that are marked late, CoverageMerged the rows that became
 	// part of another's record, CoverageDiscarded rows that became none, CoverageRaised
-	// the flows whose counters had grown when the window was listed again.
+	// the flows whose counters had grown when the window was listed again, and
+	// CoverageWithheld the rows that wait to be decided.
 	CoverageFlows     = "calico.coverage.flows"
 	CoverageRecords   = "calico.coverage.records"
 	CoverageLate      = "calico.coverage.late"
 	CoverageMerged    = "calico.coverage.merged"
 	CoverageDiscarded = "calico.coverage.discarded"
 	CoverageRaised    = "calico.coverage.raised"
+	CoverageWithheld  = "calico.coverage.withheld"
+	// CoveragePairs is how many pairs of workloads sent packets, and CoverageOneSided how
+	// many of them only one end had reported when the window was first looked at, ints.
+	CoveragePairs    = "calico.coverage.pairs"
+	CoverageOneSided = "calico.coverage.one_sided"
 	// CoverageWindows is the number of windows in a gap.
 	CoverageWindows = "calico.coverage.windows"
 )
@@ -65,6 +71,10 @@ const (
 	// CauseNotRechecked: the window was read whole once, and could not be listed again
 	// to look for stragglers.
 	CauseNotRechecked = "not_rechecked"
+	// CauseNodesSilent: of more than a tenth of the window's pairs of workloads, and of
+	// three at least, only one end had reported: nodes did not reach Goldmane. What they
+	// send later is in the trail, marked late.
+	CauseNodesSilent = "nodes_silent"
 )
 
 // Coverage is what is known of one window.
@@ -75,7 +85,9 @@ type Coverage struct {
 	Final      bool
 	Cause      string // "" where the status is complete
 
-	Flows, Records, Late, Merged, Discarded, Raised int64
+	Flows, Records, Late, Merged, Discarded, Raised, Withheld int64
+	// Pairs are the pairs of workloads with packets, OneSided those that one end reported.
+	Pairs, OneSided int64
 }
 
 // WriteTo fills lr with the coverage. Like a flow's, the record is a pure function of
@@ -85,7 +97,7 @@ func (c *Coverage) WriteTo(lr plog.LogRecord) {
 	if c.Final {
 		stage = "final"
 	}
-	line := append([]byte("window "), timeOf(c.Start)...)
+	line := append(appendVersion(nil), coverageWord+" "+timeOf(c.Start)...)
 	for _, field := range [...]string{timeOf(c.End), c.Status, stage, "cause"} {
 		line = append(append(line, ' '), field...)
 	}
@@ -104,6 +116,9 @@ func (c *Coverage) WriteTo(lr plog.LogRecord) {
 		{"merged", CoverageMerged, c.Merged},
 		{"discarded", CoverageDiscarded, c.Discarded},
 		{"raised", CoverageRaised, c.Raised},
+		{"withheld", CoverageWithheld, c.Withheld},
+		{"pairs", CoveragePairs, c.Pairs},
+		{"one_sided", CoverageOneSided, c.OneSided},
 	} {
 		m.PutInt(count.key, count.n)
 		line = append(append(append(line, ' '), count.word...), ' ')
@@ -132,7 +147,7 @@ func (g *Gap) WriteTo(lr plog.LogRecord) {
 	m.PutBool(CoverageFinal, true)
 	m.PutStr(CoverageCause, g.Cause)
 	m.PutInt(CoverageWindows, g.Windows())
-	lr.Body().SetStr("gap " + timeOf(g.From) + " " + timeOf(g.To) + " missing final cause " + g.Cause +
+	lr.Body().SetStr(gapText + timeOf(g.From) + " " + timeOf(g.To) + " missing final cause " + g.Cause +
 		" windows " + strconv.FormatInt(g.Windows(), 10))
 }
 
@@ -140,7 +155,7 @@ func head(lr plog.LogRecord, event string, at, start, end int64) pcommon.Map {
 	lr.SetTimestamp(pcommon.NewTimestampFromTime(time.Unix(at, 0)))
 	lr.SetEventName(event)
 	m := lr.Attributes()
-	m.EnsureCapacity(12)
+	m.EnsureCapacity(16)
 	m.PutInt(FlowStart, start)
 	m.PutInt(FlowEnd, end)
 	return m

@@ -13,20 +13,24 @@ var ErrNotCoverage = errors.New("not the line of a coverage or gap record")
 const (
 	coverageWord = "window"
 	gapWord      = "gap"
+	gapText      = Version + " " + gapWord + " "
 )
 
 var (
-	coverageWords = [...]fixedWord{{0, coverageWord}, {5, "cause"}, {7, "flows"}, {9, "records"}, {11, "late"}, {13, "merged"}, {15, "discarded"}, {17, "raised"}}
+	coverageWords = [...]fixedWord{{0, coverageWord}, {5, "cause"}, {7, "flows"}, {9, "records"}, {11, "late"}, {13, "merged"}, {15, "discarded"}, {17, "raised"}, {19, "withheld"}, {21, "pairs"}, {23, "one_sided"}}
 	gapWords      = [...]fixedWord{{0, gapWord}, {3, StatusMissing}, {5, "cause"}, {7, "windows"}}
 )
 
 // IsGap reports whether the line of an entry of StreamCoverage is a gap's.
-func IsGap(s string) bool { return strings.HasPrefix(s, gapWord+" ") }
+func IsGap(s string) bool { return strings.HasPrefix(s, gapText) }
+
+// GapText is part of the line of every gap record.
+func GapText() string { return gapText }
 
 // ParseCoverage reads the line of a coverage record. The strings alias s.
 func ParseCoverage(s string) (Coverage, error) {
 	var c Coverage
-	var fields [19]string
+	var fields [25]string
 	err := splitLine(s, fields[:], coverageWords[:])
 	if err == nil {
 		c.Status, c.Final, c.Cause = fields[3], fields[4] == stageOf(true), orEmpty(fields[6])
@@ -39,6 +43,9 @@ func ParseCoverage(s string) (Coverage, error) {
 			parseCounts(fields[14], &c.Merged),
 			parseCounts(fields[16], &c.Discarded),
 			parseCounts(fields[18], &c.Raised),
+			parseCounts(fields[20], &c.Withheld),
+			parseCounts(fields[22], &c.Pairs),
+			parseCounts(fields[24], &c.OneSided),
 		)
 	}
 	if err != nil {

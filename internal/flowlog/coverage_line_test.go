@@ -10,7 +10,7 @@ import (
 
 func TestCoverageLineIsReadBack(t *testing.T) {
 	for _, c := range []Coverage{
-		{Start: 1795314600, End: 1795314615, Status: StatusComplete, Flows: 950, Records: 700, Late: 1, Merged: 249, Discarded: 2, Raised: 3},
+		{Start: 1795314600, End: 1795314615, Status: StatusComplete, Flows: 950, Records: 700, Late: 1, Merged: 249, Discarded: 2, Raised: 3, Withheld: 4, Pairs: 5, OneSided: 6},
 		{Start: 1795314600, End: 1795314615, Status: StatusPartial, Final: true, Cause: CauseGoldmaneRestart},
 	} {
 		lr := plog.NewLogRecord()
@@ -34,10 +34,11 @@ func TestGapLineIsReadBack(t *testing.T) {
 
 func TestWhatIsNoCoverageIsRefused(t *testing.T) {
 	for _, line := range []string{
-		"", "hello", "window x",
-		"window 2026-11-22T02:10:00Z 2026-11-22T02:10:15Z complete final cause - flows x records 700 late 1 merged 250 discarded 0 raised 2",
-		"gap 2026-11-22T02:10:00Z 2026-11-22T02:13:15Z missing final cause goldmane_restart windows 0",
-		"gap 2026-11-22T02:10:00Z 2026-11-22T02:10:00Z missing final cause goldmane_restart windows 1",
+		"", "hello", "v2 window x", "v2 gap",
+		"window 2026-11-22T02:10:00Z 2026-11-22T02:10:15Z complete final cause - flows 950 records 700 late 1 merged 250 discarded 0 raised 2",
+		"v2 window 2026-11-22T02:10:00Z 2026-11-22T02:10:15Z complete final cause - flows x records 700 late 1 merged 250 discarded 0 raised 2 withheld 0 pairs 1 one_sided 0",
+		"v2 gap 2026-11-22T02:10:00Z 2026-11-22T02:13:15Z missing final cause goldmane_restart windows 0",
+		"v2 gap 2026-11-22T02:10:00Z 2026-11-22T02:10:00Z missing final cause goldmane_restart windows 1",
 	} {
 		_, err := ParseCoverage(line)
 		require.ErrorIs(t, err, ErrNotCoverage, line)

@@ -77,36 +77,7 @@ func EdgeTimestamp(e *Edge, end, sequence int64) time.Time {
 	return time.Unix(end-1, int64(key%1e3)*1e6+min(sequence, 1e6-1))
 }
 
-// FromSource reports whether the counters of a record with that reporter are the source's.
-func FromSource(reporter string) bool {
-	return reporter == ReporterSource || reporter == ReporterBoth
-}
-
-// Tally adds up the records of one edge in one window, each of them once. The source's
-// count; those of the destination alone count where there is none of the source, or
-// else traffic would count twice. To add up more windows, add up their totals.
-type Tally struct {
-	source, destination Sum
-}
-
-// Add adds one record.
-func (t *Tally) Add(reporter string, c *Counters) {
-	if FromSource(reporter) {
-		t.source.Add(&Sum{1, *c})
-	} else {
-		t.destination.Add(&Sum{1, *c})
-	}
-}
-
-// Total is what the records say of the edge in the window.
-func (t *Tally) Total() Sum {
-	if t.source.Flows > 0 {
-		return t.source
-	}
-	return t.destination
-}
-
-// Sum is records added up.
+// Sum is records added up, those that count: see [Flow.Counts].
 type Sum struct {
 	// Flows is how many records these are.
 	Flows int64
@@ -153,12 +124,12 @@ type Rollup struct {
 
 // AppendLine appends the rollup's line to b:
 //
-//	rollup 2026-11-22T02:00:00Z 2026-11-22T03:00:00Z final 1
+//	v2 rollup 2026-11-22T02:00:00Z 2026-11-22T03:00:00Z final 1
 //	allow payments -> monitoring/grafana 3000/tcp flows 480 windows 240 covered 240/240
 //	conns 12/10 sent 300/18000 back 200/90000 seen 2026-11-22T02:00:00Z 2026-11-22T03:00:00Z
 //	by np:default/monitoring/allow-payments#0=allow more 0
 func (r *Rollup) AppendLine(b []byte) []byte {
-	b = append(append(b, rollupWord...), ' ')
+	b = append(append(appendVersion(b), rollupWord...), ' ')
 	b = append(appendTime(b, r.Start), ' ')
 	b = append(appendTime(b, r.End), ' ')
 	b = append(append(b, stageOf(r.Final)...), ' ')
@@ -315,9 +286,9 @@ type FirstSeen struct {
 
 // AppendLine appends the event's line to b:
 //
-//	first_seen 2026-11-22T02:10:00Z allow payments -> monitoring/grafana 3000/tcp by np:default/monitoring/allow-payments#0=allow
+//	v2 first_seen 2026-11-22T02:10:00Z allow payments -> monitoring/grafana 3000/tcp by np:default/monitoring/allow-payments#0=allow
 func (f *FirstSeen) AppendLine(b []byte) []byte {
-	b = append(append(b, firstSeenWord...), ' ')
+	b = append(append(appendVersion(b), firstSeenWord...), ' ')
 	b = appendTime(b, f.Start)
 	b = appendEdge(append(b, ' '), &f.Edge)
 	return appendOrEmpty(append(b, " by "...), f.Deciding)
@@ -365,8 +336,12 @@ type fixedWord struct {
 	word  string
 }
 
-// splitLine fills fields with the words of s, which must be as many.
+// splitLine fills fields with the words of s behind its version, which must be as many.
 func splitLine(s string, fields []string, words []fixedWord) error {
+	s, err := withoutVersion(s)
+	if err != nil {
+		return err
+	}
 	n := 0
 	for field := range strings.SplitSeq(s, " ") {
 		if n == len(fields) {
@@ -380,7 +355,7 @@ func splitLine(s string, fields []string, words []fixedWord) error {
 	}
 	for _, w := range words {
 		if fields[w.field] != w.word {
-			return fmt.Errorf("field %d is not %q", w.field+1, w.word)
+			return fmt.Errorf("field %d is not %q", w.field+2, w.word)
 		}
 	}
 	return nil

@@ -26,7 +26,7 @@ func rollup() Rollup {
 	}
 }
 
-const rollupLine = "rollup 2023-11-14T22:00:00Z 2023-11-14T23:00:00Z final 2 allow payments -> monitoring/grafana 3000/tcp " +
+const rollupLine = "v2 rollup 2023-11-14T22:00:00Z 2023-11-14T23:00:00Z final 2 allow payments -> monitoring/grafana 3000/tcp " +
 	"flows 480 windows 239 covered 238/240 conns 12/10 sent 300/18000 back 200/90000 seen 2023-11-14T22:00:15Z 2023-11-14T23:00:00Z " +
 	"by np:default/monitoring/a#0=allow,np:default/monitoring/b#eot=allow more 3"
 
@@ -95,6 +95,8 @@ func TestParseRollupRefuses(t *testing.T) {
 		"nothing":               "",
 		"a flow's line":         deniedLine(),
 		"too many fields":       rollupLine + " late",
+		"another version":       strings.Replace(rollupLine, "v2 ", "v3 ", 1),
+		"no version":            strings.TrimPrefix(rollupLine, "v2 "),
 		"neither stage":         strings.Replace(rollupLine, "final", "settled", 1),
 		"no time":               strings.Replace(rollupLine, "2023-11-14T22:00:00Z", "yesterday", 1),
 		"no number":             strings.Replace(rollupLine, "flows 480", "flows many", 1),
@@ -117,7 +119,7 @@ func TestFirstSeenRecord(t *testing.T) {
 	lr := plog.NewLogRecord()
 	f := FirstSeen{Edge: toGrafana(), Start: 1700000010, End: 1700000025, Deciding: "np:default/monitoring/a#0=allow"}
 	f.WriteTo(lr)
-	assert.Equal(t, "first_seen 2023-11-14T22:13:30Z allow payments -> monitoring/grafana 3000/tcp by np:default/monitoring/a#0=allow", lr.Body().Str())
+	assert.Equal(t, "v2 first_seen 2023-11-14T22:13:30Z allow payments -> monitoring/grafana 3000/tcp by np:default/monitoring/a#0=allow", lr.Body().Str())
 	assert.Equal(t, EventFirstSeen, lr.EventName())
 	assert.Equal(t, int64(1700000024), lr.Timestamp().AsTime().Unix(), "in its window")
 	assert.Equal(t, map[string]any{
@@ -132,29 +134,4 @@ func TestFirstSeenRecord(t *testing.T) {
 	assert.Equal(t, f, got)
 	_, err = ParseFirstSeen(rollupLine)
 	require.ErrorIs(t, err, ErrNotFirstSeen)
-}
-
-func TestTally(t *testing.T) {
-	sum := func(flows, bytes int64) Sum { return Sum{flows, Counters{SourceBytes: bytes}} }
-	type record struct {
-		reporter string
-		bytes    int64
-	}
-	for name, test := range map[string]struct {
-		records []record
-		want    Sum
-	}{
-		"nothing":                         {nil, sum(0, 0)},
-		"the source's and both's":         {[]record{{ReporterSource, 1}, {ReporterBoth, 20}}, sum(2, 21)},
-		"the destination's alone":         {[]record{{ReporterDestination, 1}, {ReporterDestination, 20}}, sum(2, 21)},
-		"a left-over of the destination":  {[]record{{ReporterBoth, 20}, {ReporterDestination, 5}}, sum(1, 20)},
-		"the same, in the other order":    {[]record{{ReporterDestination, 5}, {ReporterBoth, 20}}, sum(1, 20)},
-		"a reporter that nobody knows of": {[]record{{"reporter-7", 5}, {ReporterSource, 20}}, sum(1, 20)},
-	} {
-		var tally Tally
-		for _, r := range test.records {
-			tally.Add(r.reporter, &Counters{SourceBytes: r.bytes, ConnectionsLive: 9})
-		}
-		assert.Equal(t, test.want, tally.Total(), name)
-	}
 }

@@ -29,11 +29,23 @@ type Flow struct {
 	// destination's. A pending trace is "" where it equals the enforced one.
 	Egress, Ingress               string
 	EgressPending, IngressPending string
+	// StagedEnforced is true where a staged policy stands in an enforced trace.
+	StagedEnforced bool
 
 	// Start and End bound the window, in seconds since the epoch.
 	Start, End int64
-	// Late is true where the flow was not there when its window had settled.
+	// Late is true where the flow was not there when its window had settled, or could not
+	// be decided before the windows beside it had been listed again.
 	Late bool
+	// Counts is true where the record is part of every sum: its traffic is in no other
+	// record that counts.
+	Counts bool
+	// Split is how many of Goldmane's rows, which differ in their policies only, the record
+	// was made of; 0 where it was one.
+	Split int
+	// ServiceTwin is true where the record names no Service, and a report of the same two
+	// ends within reach does. It is not in the line.
+	ServiceTwin bool
 	Counters
 }
 
@@ -78,7 +90,7 @@ func (c *Counters) Add(o *Counters) {
 
 // NoTraffic reports whether the window saw no packet of the flow in either
 // direction: an idle connection, or a denial that Calico repeats after the verdict
-// has changed (calico#13185).
+// has changed (calico#13185). Without a packet it is no evidence of anything.
 func (c *Counters) NoTraffic() bool {
 	return c.SourcePackets == 0 && c.DestinationPackets == 0
 }
@@ -97,9 +109,9 @@ func (f *Flow) PendingAction() string {
 		action := side.verdict
 		switch {
 		case side.pending != "":
-			action = HitAction(DecidingHit(side.pending))
+			action = HitAction(lastHit(side.pending, true))
 		case side.enforced != "":
-			action = HitAction(DecidingHit(side.enforced))
+			action = HitAction(lastHit(side.enforced, false))
 		}
 		if action == ActionDeny || out == "" {
 			out = action
@@ -111,21 +123,43 @@ func (f *Flow) PendingAction() string {
 	return out
 }
 
-// DecidingHit returns the hit of a trace that decided: the last that is not a
-// pass, or "" where all of them are.
-func DecidingHit(trace string) string {
+// DecidingHit returns the hit of an enforced trace that decided, or "" where none can
+// have: the last that is not a pass, if it did what was decided. A staged policy decides
+// nothing, even where Calico puts one into the enforced trace (calico#13410).
+func DecidingHit(trace, action string) string {
+	if hit := lastHit(trace, false); HitAction(hit) == action {
+		return hit
+	}
+	return ""
+}
+
+// lastHit is the last hit of a trace that is not a pass, or "". Staged policies are
+// passed over unless staged is true.
+func lastHit(trace string, staged bool) string {
 	for trace != "" {
 		rest, hit := "", trace
 		if i := strings.LastIndexByte(trace, ','); i >= 0 {
 			rest, hit = trace[:i], trace[i+1:]
 		}
-		if HitAction(hit) != ActionPass {
+		if HitAction(hit) != ActionPass && (staged || !isStaged(hit)) {
 			return hit
 		}
 		trace = rest
 	}
 	return ""
 }
+
+// HasStagedHit reports whether a trace has a hit of a staged policy.
+func HasStagedHit(trace string) bool {
+	for hit := range strings.SplitSeq(trace, ",") {
+		if isStaged(hit) {
+			return true
+		}
+	}
+	return false
+}
+
+func isStaged(hit string) bool { return strings.HasPrefix(hit, stagedPrefix) }
 
 // HitAction returns the action of a policy hit, the part after its last "=".
 func HitAction(hit string) string {

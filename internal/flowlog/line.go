@@ -13,27 +13,23 @@ import (
 // The line is the record's body: who talked to whom, the outcome and the counters, in
 // one order, as a person reads it:
 //
-//	v1 deny payments/api-* -> monitoring/grafana-* 3000/tcp both,allow/deny 1/0 3/180 0/0 k3F
+//	v2 deny payments/api-* -> monitoring/grafana-* 3000/tcp both,allow/deny 1/0 3/180 0/0 k3F
 //
 // What is long and has few different values is not in it: the Service and the policy
 // traces. Loki keeps such a value once a chunk where it is an attribute, and once in
 // every 64 KB where it is in the line, which made the line the greater part of what
 // a record takes.
 //
-// The line's last word stands for them: it is a hash of what is not in the line, so that
-// no two records of a window share a line. Loki's metric queries take two entries
-// with one timestamp and one line for the same entry.
-
-// LineVersion is the first word of every line, and the version of the record's format.
-const LineVersion = "v1"
+// A word stands for them: it is a hash of what is not in the line, so that no two records
+// of a window share a line. Loki's metric queries take two entries with one timestamp and
+// one line for the same entry. Marks follow it: uncounted, split, late.
 
 // AppendLine appends the flow's line to b and returns it with a hash of the flow's
 // key: everything but the counters and whether it came late. Equal keys have equal
 // hashes in every window and every process. Keys of one source share the highest
 // sourceBits, for Timestamp.
 func (f *Flow) AppendLine(b []byte) (line []byte, key uint64) {
-	b = append(b, LineVersion...)
-	b = append(b, ' ')
+	b = appendVersion(b)
 	start := len(b)
 	b = appendOrEmpty(b, f.Action)
 	b = append(b, ' ')
@@ -64,14 +60,27 @@ func (f *Flow) AppendLine(b []byte) (line []byte, key uint64) {
 	var sum [8]byte
 	binary.LittleEndian.PutUint64(sum[:], rest)
 	_, _ = h.Write(sum[:])
+	if !f.Counts {
+		b = append(b, uncounted...)
+	}
+	if f.Split > 1 {
+		b = strconv.AppendInt(append(b, split...), int64(f.Split), 10)
+	}
 	if f.Late {
 		b = append(b, late...)
 	}
 	return b, source&^(1<<(64-sourceBits)-1) | h.Sum64()>>sourceBits
 }
 
-// late ends the line of a flow that came late.
-const late = " late"
+// Marks at the end of a line.
+const (
+	// uncounted: the record is in no sum. A line filter leaves it out: != " uncounted".
+	uncounted = " uncounted"
+	// split, and a number: the record was made of so many rows.
+	split = " split:"
+	// late: the flow was handed on after its window had been listed again.
+	late = " late"
+)
 
 // restDigits are the characters of the line's last word, one for each six bits.
 const restDigits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz."
@@ -93,7 +102,8 @@ func (f *Flow) appendRest(b []byte) (line []byte, hash uint64) {
 }
 
 // appendReporter writes the reporter, and both verdicts where they are not what it and
-// the outcome imply: each side that reported did what came out.
+// the outcome imply: each side that reported did what came out, and the source's node
+// allowed what is unconfirmed.
 func (f *Flow) appendReporter(b []byte) []byte {
 	b = appendOrEmpty(b, f.Reporter)
 	source, destination := f.impliedVerdicts()
@@ -105,11 +115,15 @@ func (f *Flow) appendReporter(b []byte) []byte {
 }
 
 func (f *Flow) impliedVerdicts() (source, destination string) {
+	verdict := f.Action
+	if verdict == ActionUnconfirmed {
+		verdict = ActionAllow
+	}
 	if f.Reporter != ReporterDestination {
-		source = f.Action
+		source = verdict
 	}
 	if f.Reporter != ReporterSource {
-		destination = f.Action
+		destination = verdict
 	}
 	return source, destination
 }
@@ -149,8 +163,8 @@ func (f *Flow) parseConnections(s string) error {
 	return err
 }
 
-// lineFields is the number of blanks in a line, plus one.
-const lineFields = 11
+// lineFields is the number of words in a line without its version and marks.
+const lineFields = 10
 
 // ErrNotALine is returned by ParseLine, wrapped, for a text that AppendLine did
 // not write.
@@ -168,8 +182,14 @@ func ParseLine(s string) (Flow, error) {
 }
 
 func (f *Flow) parseLine(s string) (err error) {
+	s, err = withoutVersion(s)
+	if err != nil {
+		return err
+	}
 	var fields [lineFields]string
-	s, f.Late = strings.CutSuffix(s, late)
+	if s, err = f.parseMarks(s); err != nil {
+		return err
+	}
 	n := 0
 	for field := range strings.SplitSeq(s, " ") {
 		if n == lineFields {
@@ -178,25 +198,36 @@ func (f *Flow) parseLine(s string) (err error) {
 		fields[n] = field
 		n++
 	}
-	if fields[0] != LineVersion {
-		return fmt.Errorf("its version is not %s", LineVersion)
-	}
 	if n < lineFields {
 		return fmt.Errorf("%d fields instead of %d", n, lineFields)
 	}
-	if fields[3] != "->" {
+	if fields[2] != "->" {
 		return errors.New(`field 4 is not "->"`)
 	}
-	f.Action = orEmpty(fields[1])
+	f.Action = orEmpty(fields[0])
 	return errors.Join(
-		parseEndpoint(fields[2], &f.Source),
-		parseEndpoint(fields[4], &f.Destination),
-		f.parsePort(fields[5]),
-		f.parseReporter(fields[6]),
-		f.parseConnections(fields[7]),
-		parseCounts(fields[8], &f.SourcePackets, &f.SourceBytes),
-		parseCounts(fields[9], &f.DestinationPackets, &f.DestinationBytes),
+		parseEndpoint(fields[1], &f.Source),
+		parseEndpoint(fields[3], &f.Destination),
+		f.parsePort(fields[4]),
+		f.parseReporter(fields[5]),
+		f.parseConnections(fields[6]),
+		parseCounts(fields[7], &f.SourcePackets, &f.SourceBytes),
+		parseCounts(fields[8], &f.DestinationPackets, &f.DestinationBytes),
 	)
+}
+
+// parseMarks reads the marks at the end of a line, and returns the line without them.
+func (f *Flow) parseMarks(s string) (rest string, err error) {
+	s, f.Late = strings.CutSuffix(s, late)
+	if at := strings.LastIndex(s, split); at >= 0 {
+		if f.Split, err = strconv.Atoi(s[at+len(split):]); err != nil || f.Split < 2 {
+			return "", errors.New("a split that is not of two rows or more")
+		}
+		s = s[:at]
+	}
+	s, without := strings.CutSuffix(s, uncounted)
+	f.Counts = !without
+	return s, nil
 }
 
 // ParseAttributes reads what the line does not hold. get returns the value of a
@@ -204,7 +235,8 @@ func (f *Flow) parseLine(s string) (err error) {
 func (f *Flow) ParseAttributes(get func(attribute string) string) error {
 	f.Egress, f.Ingress = get(PolicyEgress), get(PolicyIngress)
 	f.EgressPending, f.IngressPending = get(PolicyEgressPending), get(PolicyIngressPending)
-	f.Deciding = f.decidingHit()
+	f.Deciding = f.DecidingHit()
+	f.StagedEnforced = HasStagedHit(f.Egress) || HasStagedHit(f.Ingress)
 	f.Service = Service{}
 	service := get(FlowService)
 	if service == "" {
@@ -216,14 +248,19 @@ func (f *Flow) ParseAttributes(get func(attribute string) string) error {
 	return nil
 }
 
-// decidingHit is the hit that made the outcome: the destination's where it decided
-// anything, otherwise the source's.
-func (f *Flow) decidingHit() string {
-	hit := DecidingHit(f.Ingress)
+// DecidingHit is the hit that made the outcome: the destination's where it decided,
+// otherwise the source's; "" where no hit of this record did. Of what is unconfirmed it
+// is the hit by which the source's node let it go.
+func (f *Flow) DecidingHit() string {
+	action := f.Action
+	if action == ActionUnconfirmed {
+		action = ActionAllow
+	}
+	hit := DecidingHit(f.Ingress, action)
 	if hit != "" || f.DestinationAction != "" && f.DestinationAction != ActionAllow {
 		return hit
 	}
-	return DecidingHit(f.Egress)
+	return DecidingHit(f.Egress, action)
 }
 
 func orEmpty(s string) string {
@@ -318,15 +355,12 @@ func (f *Flow) parsePort(s string) (err error) {
 	if icmpType, icmpCode, ok := strings.Cut(port, "."); ok {
 		t, terr := strconv.ParseUint(icmpType, 10, 8)
 		c, cerr := strconv.ParseUint(icmpCode, 10, 8)
-		f.SetICMP(int64(t<<8 | c))
+		f.ICMP = int32(t<<8|c) + 1
 		return errors.Join(terr, cerr)
 	}
 	f.Port, err = strconv.ParseInt(port, 10, 64)
 	return err
 }
-
-// SetICMP takes Calico's packing of type and code, type<<8|code.
-func (f *Flow) SetICMP(packed int64) { f.ICMP = int32(packed&0xffff) + 1 }
 
 // ICMPType returns the ICMP type of a flow whose ICMP is not 0.
 func (f *Flow) ICMPType() uint8 { return uint8((f.ICMP - 1) >> 8) }

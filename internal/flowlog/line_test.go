@@ -21,6 +21,7 @@ func denied() Flow {
 		SourceAction:      ActionAllow,
 		DestinationAction: ActionDeny,
 		Reporter:          ReporterBoth,
+		Counts:            true,
 		Deciding:          "np:default/monitoring/deny-all#eot=deny",
 		Egress:            "profile:kns.payments#0=allow",
 		Ingress:           "gnp:security/quarantine#2=pass,np:default/monitoring/deny-all#eot=deny",
@@ -38,32 +39,50 @@ func TestLine(t *testing.T) {
 	}{
 		"a denial that both sides reported": {
 			func(*Flow) {},
-			"v1 deny payments/api-7d9c-* -> monitoring/grafana-* 3000/tcp both,allow/deny 1/0/0 3/180 0/0 9vf",
+			"v2 deny payments/api-7d9c-* -> monitoring/grafana-* 3000/tcp both,allow/deny 1/0/0 3/180 0/0 9vf",
 		},
 		"nothing known": {
 			func(f *Flow) {
 				*f = Flow{Source: Endpoint{Type: TypeNetwork, Name: NetworkPublic}, Destination: Endpoint{Type: TypeNetwork, Name: NetworkPrivate}}
 			},
-			"v1 - internet -> private -/- - 0/0 0/0 0/0 Lyw",
+			"v2 - internet -> private -/- - 0/0 0/0 0/0 Lyw uncounted",
+		},
+		"what is in no sum": {
+			func(f *Flow) { f.Counts = false },
+			"v2 deny payments/api-7d9c-* -> monitoring/grafana-* 3000/tcp both,allow/deny 1/0/0 3/180 0/0 9vf uncounted",
+		},
+		"unconfirmed, of two rows, and late": {
+			func(f *Flow) {
+				f.Action, f.DestinationAction, f.Reporter = ActionUnconfirmed, "", ReporterSource
+				f.Deciding = f.Egress
+				f.Split, f.Late = 2, true
+			},
+			"v2 unconfirmed payments/api-7d9c-* -> monitoring/grafana-* 3000/tcp src 1/0/0 3/180 0/0 9vf split:2 late",
+		},
+		"denied by what the destination's node said in a window beside it": {
+			func(f *Flow) {
+				f.DestinationAction, f.Reporter, f.Ingress, f.IngressPending, f.Deciding = "", ReporterSource, "", "", ""
+			},
+			"v2 deny payments/api-7d9c-* -> monitoring/grafana-* 3000/tcp src,allow/- 1/0/0 3/180 0/0 CA5",
 		},
 		"host, network set, ICMP": {
 			func(f *Flow) {
 				*f = Flow{Source: Endpoint{Type: TypeHost, Name: "node-1"}, Destination: Endpoint{Type: TypeNetworkSet, Namespace: "payments", Name: "banks"}, Transport: "icmp", Action: ActionAllow, SourceAction: ActionAllow, Reporter: ReporterSource}
-				f.SetICMP(8<<8 | 1)
+				f.ICMP = 8<<8 | 1 + 1
 			},
-			"v1 allow host:node-1 -> networkset:payments/banks 8.1/icmp src 0/0 0/0 0/0 Lyw",
+			"v2 allow host:node-1 -> networkset:payments/banks 8.1/icmp src 0/0 0/0 0/0 Lyw uncounted",
 		},
 		"a global network set and a type nobody knows": {
 			func(f *Flow) {
 				*f = Flow{Source: Endpoint{Type: TypeNetworkSet, Name: "office"}, Destination: Endpoint{Type: "type-9", Name: "a/b"}, Transport: "132", Port: 5}
 			},
-			"v1 - networkset:office -> type-9:-/a/b 5/132 - 0/0 0/0 0/0 Lyw",
+			"v2 - networkset:office -> type-9:-/a/b 5/132 - 0/0 0/0 0/0 Lyw uncounted",
 		},
 		"blanks cannot forge a field": {
 			func(f *Flow) {
 				*f = Flow{Source: Endpoint{Type: TypeWorkload, Namespace: "a/b:c", Name: "x -> y\n"}, Destination: Endpoint{Type: TypeHost, Name: "100%"}}
 			},
-			"v1 - a%2Fb%3Ac/x%20->%20y%0A -> host:100%25 -/- - 0/0 0/0 0/0 Lyw",
+			"v2 - a%2Fb%3Ac/x%20->%20y%0A -> host:100%25 -/- - 0/0 0/0 0/0 Lyw uncounted",
 		},
 	}
 	for name, test := range tests {
@@ -96,7 +115,7 @@ func parsed(t *testing.T, line string, f *Flow) Flow {
 // Every flow comes back from its line, and only equal keys have equal hashes.
 func TestLineRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	words := []string{"", "payments", "api-*", "a b", "a,b", "%", "a/b", "a:b", "x#y=z", "ä\x00\x7f", "->"}
+	words := []string{"", "staged-np", "payments", "api-*", "a b", "a,b", "%", "a/b", "a:b", "x#y=z", "ä\x00\x7f", "->"}
 	pick := func() string { return words[r.IntN(len(words))] }
 	types := []string{TypeWorkload, TypeHost, TypeNetworkSet, TypeNetwork, "type-7"}
 	trace := func() string {
@@ -109,7 +128,7 @@ func TestLineRoundTrip(t *testing.T) {
 		}
 		return string(b)
 	}
-	action := func() string { return []string{"", ActionAllow, ActionDeny}[r.IntN(3)] }
+	action := func() string { return []string{"", ActionAllow, ActionDeny, ActionUnconfirmed}[r.IntN(4)] }
 	keys := map[uint64]Flow{}
 	for range 20_000 {
 		f := Flow{
@@ -123,17 +142,18 @@ func TestLineRoundTrip(t *testing.T) {
 			Reporter:          []string{"", ReporterSource, ReporterDestination, ReporterBoth}[r.IntN(4)],
 			Service:           Service{Namespace: pick(), Name: pick(), PortName: pick(), Port: r.Int64N(3)},
 			Egress:            trace(), Ingress: trace(), EgressPending: trace(), IngressPending: trace(),
-			Late:     r.IntN(2) == 0,
+			Late: r.IntN(2) == 0, Counts: r.IntN(2) == 0, Split: []int{0, 2, 17}[r.IntN(3)],
 			Counters: Counters{r.Int64(), -r.Int64(), r.Int64(), r.Int64(), r.Int64(), r.Int64(), r.Int64()},
 		}
 		if f.Port == 0 && r.IntN(2) == 0 {
-			f.SetICMP(r.Int64N(1 << 16))
+			f.ICMP = r.Int32N(1<<16) + 1
 		}
-		f.Deciding = f.decidingHit()
+		f.Deciding = f.DecidingHit()
+		f.StagedEnforced = HasStagedHit(f.Egress) || HasStagedHit(f.Ingress)
 		line, key := f.AppendLine(nil)
 		require.Equal(t, f, parsed(t, string(line), &f), "%s", line)
 
-		f.Counters, f.Late = Counters{}, false
+		f.Counters, f.Late, f.Counts, f.Split = Counters{}, false, false, 0
 		if other, ok := keys[key]; ok {
 			require.Equal(t, other, f, "two keys with one hash")
 		}
@@ -143,7 +163,7 @@ func TestLineRoundTrip(t *testing.T) {
 
 func TestKeyHashDoesNotDependOnTheCounters(t *testing.T) {
 	a, b := denied(), denied()
-	b.Counters, b.Late = Counters{SourceBytes: 99, ConnectionsLive: 7}, true
+	b.Counters, b.Late, b.Counts, b.Split = Counters{SourceBytes: 99, ConnectionsLive: 7}, true, false, 2
 	_, x := a.AppendLine(nil)
 	_, y := b.AppendLine([]byte("something before it"))
 	assert.Equal(t, x, y)
@@ -160,7 +180,10 @@ func TestParseLineRefuses(t *testing.T) {
 		"nothing":             "",
 		"a torn line":         line[:len(line)/2],
 		"one field more":      line + " x",
-		"another version":     strings.Replace(line, "v1 ", "v2 ", 1),
+		"another version":     strings.Replace(line, "v2 ", "v3 ", 1),
+		"no version":          strings.TrimPrefix(line, "v2 "),
+		"half a split":        line + " split:1",
+		"marks out of order":  line + " late uncounted",
 		"another arrow":       strings.Replace(line, " -> ", " => ", 1),
 		"half the verdicts":   strings.Replace(line, "allow/deny", "allow", 1),
 		"one connection":      strings.Replace(line, " 1/0/0 ", " 1 ", 1),
@@ -206,7 +229,7 @@ func FuzzParseLine(f *testing.F) {
 	flow := denied()
 	line, _ := flow.AppendLine(nil)
 	f.Add(string(line))
-	f.Add("v1 - internet -> private -/- - 0/0 0/0 0/0 Lyw")
+	f.Add("v2 - internet -> private -/- - 0/0 0/0 0/0 Lyw uncounted")
 	f.Fuzz(func(t *testing.T, s string) {
 		parsed, err := ParseLine(s)
 		if err != nil {

@@ -42,6 +42,9 @@ func AppendHit(b []byte, h *Hit) []byte {
 	return appendToken(b, h.Action, hitSeparators)
 }
 
+// stagedPrefix begins the kind of every staged policy.
+const stagedPrefix = "staged-"
+
 // Kinds of policies, after the names that kubectl takes where it has one. A kind
 // that has no name here is written as "kind-" and its number.
 const (

@@ -8,8 +8,8 @@ import (
 )
 
 // attributeCapacity is room for all attributes that a record has when the receiver
-// hands it on, 33 at most on the simulator's cluster, and for the processor's four.
-const attributeCapacity = 37
+// hands it on, 34 at most on the simulator's cluster, and for the processor's four.
+const attributeCapacity = 38
 
 const (
 	// sourceBits is how many bits of a key are its source's.
@@ -51,6 +51,7 @@ func (f *Flow) WriteTo(lr plog.LogRecord, line string, key uint64) {
 	m := lr.Attributes()
 	m.EnsureCapacity(attributeCapacity)
 	putStr(m, FlowAction, f.Action)
+	m.PutBool(FlowCounts, f.Counts)
 	putStr(m, FlowReporter, f.Reporter)
 	putStr(m, NetworkTransport, f.Transport)
 	putStr(m, SourceType, f.Source.Type)
@@ -95,12 +96,21 @@ func (f *Flow) WriteTo(lr plog.LogRecord, line string, key uint64) {
 	if f.NoTraffic() {
 		m.PutBool(FlowNoTraffic, true)
 	}
+	if f.Split > 1 {
+		m.PutInt(FlowSplit, int64(f.Split))
+	}
+	if f.ServiceTwin {
+		m.PutBool(FlowServiceTwin, true)
+	}
 	putStr(m, PolicyDeciding, f.Deciding)
 	putStr(m, PolicyEgress, f.Egress)
 	putStr(m, PolicyIngress, f.Ingress)
 	putStr(m, PolicyEgressPending, f.EgressPending)
 	putStr(m, PolicyIngressPending, f.IngressPending)
 	putStr(m, PolicyPendingAction, f.PendingAction())
+	if f.StagedEnforced {
+		m.PutBool(PolicyStagedEnforced, true)
+	}
 	putLabels(m, SourceLabels, f.Source.Labels)
 	putLabels(m, DestinationLabels, f.Destination.Labels)
 }

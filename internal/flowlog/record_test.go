@@ -24,7 +24,7 @@ func TestWriteTo(t *testing.T) {
 	assert.Zero(t, lr.ObservedTimestamp(), "an observed timestamp would make repeats differ")
 	assert.Equal(t, Timestamp(f.Start, f.End, key), lr.Timestamp().AsTime().Local())
 	assert.Equal(t, map[string]any{
-		FlowAction: "deny", FlowSourceAction: "allow", FlowDestinationAction: "deny", FlowReporter: "both",
+		FlowAction: "deny", FlowCounts: true, FlowSourceAction: "allow", FlowDestinationAction: "deny", FlowReporter: "both",
 		NetworkTransport: "tcp", DestinationPort: int64(3000),
 		SourceType: "workload", SourceNamespace: "payments", SourceName: "api-7d9c-*",
 		DestinationType: "workload", DestinationNamespace: "monitoring", DestinationName: "grafana-*",
@@ -43,7 +43,7 @@ func TestWriteTo(t *testing.T) {
 
 func TestWriteToLeavesOutWhatIsNotThere(t *testing.T) {
 	f := Flow{Transport: "icmp", Start: 15, End: 30}
-	f.SetICMP(3<<8 | 4)
+	f.SetPort(3<<8 | 4)
 	lr := plog.NewLogRecord()
 	f.WriteTo(lr, "", 0)
 	got := lr.Attributes().AsRaw()
@@ -51,7 +51,7 @@ func TestWriteToLeavesOutWhatIsNotThere(t *testing.T) {
 		assert.Contains(t, got, key)
 		delete(got, key)
 	}
-	assert.Equal(t, map[string]any{NetworkTransport: "icmp", ICMPType: int64(3), ICMPCode: int64(4), FlowNoTraffic: true}, got)
+	assert.Equal(t, map[string]any{NetworkTransport: "icmp", ICMPType: int64(3), ICMPCode: int64(4), FlowCounts: false, FlowNoTraffic: true}, got)
 }
 
 func TestTimestampIsSpreadInTheWindow(t *testing.T) {
@@ -106,10 +106,62 @@ func TestPendingAction(t *testing.T) {
 }
 
 func TestDecidingHit(t *testing.T) {
-	assert.Equal(t, "b#0=deny", DecidingHit("a#0=pass,b#0=deny"))
-	assert.Equal(t, "a#0=allow", DecidingHit("a#0=allow,b#0=pass"))
-	assert.Empty(t, DecidingHit("a#0=pass"))
-	assert.Empty(t, DecidingHit(""))
+	assert.Equal(t, "b#0=deny", DecidingHit("a#0=pass,b#0=deny", ActionDeny))
+	assert.Equal(t, "a#0=allow", DecidingHit("a#0=allow,b#0=pass", ActionAllow))
+	assert.Empty(t, DecidingHit("a#0=pass", ActionAllow))
+	assert.Empty(t, DecidingHit("", ActionAllow))
+	assert.Empty(t, DecidingHit("a#0=allow", ActionDeny), "what allowed has not denied")
+	assert.Equal(t, "np:a#0=allow", DecidingHit("np:a#0=allow,staged-np:b#0=deny", ActionAllow), "staged policies decide nothing")
+}
+
+func TestDecidingHitOfAFlow(t *testing.T) {
+	const allow, deny = "np:t/n/a#0=allow", "np:t/n/d#0=deny"
+	for name, test := range map[string]struct {
+		flow Flow
+		want string
+	}{
+		"the destination's, where both allowed":            {Flow{Action: ActionAllow, DestinationAction: ActionAllow, Egress: "profile:p#0=allow", Ingress: allow}, allow},
+		"the source's, where the destination is silent":    {Flow{Action: ActionAllow, Egress: allow}, allow},
+		"none, where the destination denied next door":     {Flow{Action: ActionDeny, SourceAction: ActionAllow, Egress: allow}, ""},
+		"the source's, where it is unconfirmed":            {Flow{Action: ActionUnconfirmed, SourceAction: ActionAllow, Egress: allow}, allow},
+		"the destination's denial":                         {Flow{Action: ActionDeny, DestinationAction: ActionDeny, Egress: allow, Ingress: deny}, deny},
+		"no other's, where the destination's is not known": {Flow{Action: ActionDeny, DestinationAction: ActionDeny, Egress: deny}, ""},
+	} {
+		assert.Equal(t, test.want, test.flow.DecidingHit(), name)
+	}
+}
+
+// What Calico's dataplanes send for ICMP, as seen on real ones (issue 12).
+func TestICMP(t *testing.T) {
+	for name, test := range map[string]struct {
+		transport  string
+		port       int64
+		kind, code uint8
+		known      bool
+	}{
+		"a ping of the iptables dataplane":   {"icmp", 8 << 8, 8, 0, true},
+		"its answer":                         {"icmp", 0, 0, 0, true},
+		"port unreachable":                   {"icmp", 3<<8 | 3, 3, 3, true},
+		"fragmentation needed":               {"icmp", 3<<8 | 4, 3, 4, true},
+		"a ping of the eBPF dataplane":       {"icmp", 8, 8, 0, true},
+		"its host unreachable":               {"icmp", 1<<8 | 3, 3, 1, true},
+		"its fragmentation needed":           {"icmp", 4<<8 | 3, 3, 4, true},
+		"what is in no list stays":           {"icmp", 200<<8 | 9, 200, 9, true},
+		"v6, of the eBPF dataplane":          {"icmp6", 128, 128, 0, true},
+		"v6 unreachable, port":               {"icmp6", 4<<8 | 1, 1, 4, true},
+		"v6, of which iptables says nothing": {"icmp6", 0, 0, 0, false},
+	} {
+		f := Flow{Transport: test.transport}
+		f.SetPort(test.port)
+		assert.Zero(t, f.Port, name)
+		require.Equal(t, test.known, f.ICMP != 0, name)
+		if test.known {
+			assert.Equal(t, [2]uint8{test.kind, test.code}, [2]uint8{f.ICMPType(), f.ICMPCode()}, name)
+		}
+	}
+	f := Flow{Transport: "tcp"}
+	f.SetPort(443)
+	assert.Equal(t, int64(443), f.Port)
 }
 
 // The page that readers outside rely on names every attribute and every value.
