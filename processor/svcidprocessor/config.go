@@ -29,6 +29,10 @@ type Config struct {
 	// is read: `*` matches any characters, '/' too, and `?` one. None: both labels
 	// attributes are removed.
 	KeepLabels []string `mapstructure:"keep_labels"`
+	// InternalNetworkSets are globs of the network sets that are no outside: "name" of
+	// global ones, "namespace/name" of the others. `*` matches any characters but '/', so
+	// that no namespace's own sets match what was meant for global ones, and `?` one.
+	InternalNetworkSets []string `mapstructure:"internal_networksets"`
 	// Separator stands between the namespace and the Service in an identity.
 	Separator string `mapstructure:"separator"`
 	// Kubernetes lets the processor look up what a flow does not say. Absent: the
@@ -63,15 +67,19 @@ type KubernetesConfig struct {
 	// multi-Service namespaces too. Empty: only those that are listed are.
 	NamespaceSelector string `mapstructure:"namespace_selector"`
 	// ForgetAfter is how long a Pod that is gone counts as if it were there. Flows reach
-	// the processor a minute after the fact, and those of a recheck six.
+	// the processor 75 s after their window's start, and late ones after six and a half
+	// minutes: see minForgetAfter.
 	ForgetAfter time.Duration `mapstructure:"forget_after"`
 
 	// prevent unkeyed literal initialization
 	_ struct{}
 }
 
-// minForgetAfter is the receiver's default recheck_delay, which is counted from the
-// window's start, and a minute for the window itself and for listing it.
+// minForgetAfter is how late flows come with the receiver's defaults, and half a minute
+// for listing them: what is withheld is handed on when the last window that could decide
+// it has been listed again, which is recheck_delay (6m) and two windows after its own
+// window's start. With a flush_interval of 300s it is 22 windows, 11.5 minutes; the
+// processor does not know the receiver's settings.
 const minForgetAfter = 7 * time.Minute
 
 func createDefaultConfig() component.Config {
@@ -95,6 +103,8 @@ var (
 	// labelKey is the form of a label's key: a DNS subdomain and '/', both optional,
 	// and a name of at most 63 characters.
 	labelKey = regexp.MustCompile(`^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$`)
+	// networkSetGlob is the form of a glob of network sets.
+	networkSetGlob = regexp.MustCompile(`^([-a-z0-9*?]+/)?[-a-z0-9.*?]+$`)
 )
 
 // Validate returns every violation joined; each names the key, the value, the rule
@@ -128,6 +138,15 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("'keep_labels[%d]' is %q: %w", i, glob, err))
 		}
 	}
+	for i, glob := range c.InternalNetworkSets {
+		if !networkSetGlob.MatchString(glob) {
+			errs = append(errs, fmt.Errorf(
+				"'internal_networksets[%d]' is %q: must be the name of a GlobalNetworkSet, such as corp-vpn, or namespace/name of a NetworkSet (a-z, 0-9, '-', '.', and the wildcards '*' and '?', which do not match '/'); mend or remove it", i, glob))
+		} else if first := slices.Index(c.InternalNetworkSets, glob); first < i {
+			errs = append(errs, fmt.Errorf(
+				"'internal_networksets[%d]' is %q: must be named once, and 'internal_networksets[%d]' names it; remove one of the two", i, glob, first))
+		}
+	}
 	if len(c.Separator) != 1 || !strings.Contains(separators, c.Separator) {
 		errs = append(errs, fmt.Errorf(
 			"'separator' is %q: must be one of the characters %s, which no namespace contains; leave it out for the default \"/\"", c.Separator, separators))
@@ -155,7 +174,7 @@ func (c *KubernetesConfig) Validate() error {
 	}
 	if c.ForgetAfter < minForgetAfter {
 		errs = append(errs, fmt.Errorf(
-			"'forget_after' is %v: must be at least %v; the receiver lists a window again 6m after its start, and its Pods must be known then", c.ForgetAfter, minForgetAfter))
+			"'forget_after' is %v: must be at least %v; the receiver hands flows on up to 6.5m after their window's start (11.5m where its 'flush_interval' is 300s), and their Pods must be known then; leave it out for the default 10m", c.ForgetAfter, minForgetAfter))
 	}
 	return errors.Join(errs...)
 }

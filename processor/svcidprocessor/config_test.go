@@ -26,6 +26,7 @@ func TestConfig(t *testing.T) {
 			Labels:                 []string{"service-identity", "app.kubernetes.io/name"},
 			MultiServiceNamespaces: []string{"monitoring", "kube-system"},
 			KeepLabels:             []string{"app*", "team"},
+			InternalNetworkSets:    []string{"corp-*", "payments/card-schemes"},
 			Separator:              "|",
 			Kubernetes: configoptional.Some(KubernetesConfig{
 				AuthType:          AuthKubeConfig,
@@ -45,7 +46,7 @@ func TestConfig(t *testing.T) {
 		{id: "svcid/bad_kubernetes", err: `kubernetes: 'auth_type' is "tls": must be serviceAccount, kubeConfig or none; leave it out for the default serviceAccount
 'context' is "staging": needs 'auth_type' kubeConfig, which is the only one with contexts; remove it or change 'auth_type'
 'namespace_selector' is "a in b": must be a label selector as kubectl takes it, such as goldtrail.io/multi-service=true: unable to parse requirement: found 'b' expected: '('
-'forget_after' is 5m0s: must be at least 7m0s; the receiver lists a window again 6m after its start, and its Pods must be known then`},
+'forget_after' is 5m0s: must be at least 7m0s; the receiver hands flows on up to 6.5m after their window's start (11.5m where its 'flush_interval' is 300s), and their Pods must be known then; leave it out for the default 10m`},
 		{id: "svcid/no_labels", err: `'labels' is []: must name at least one label key; leave it out for the default [service-identity]`},
 		{id: "svcid/bad_labels", err: `'labels[0]' is "": must be a label key as Kubernetes takes it, such as service-identity or app.kubernetes.io/name; mend or remove it
 'labels[1]' is "service identity": must be a label key as Kubernetes takes it, such as service-identity or app.kubernetes.io/name; mend or remove it
@@ -59,6 +60,11 @@ func TestConfig(t *testing.T) {
 		{id: "svcid/bad_globs", err: `'keep_labels[1]' is "": must be made of the characters of a label key, '*' and '?'; write alternatives as entries of their own, and "*" for every label
 'keep_labels[2]' is "app{": must be made of the characters of a label key, '*' and '?'; write alternatives as entries of their own, and "*" for every label
 'keep_labels[3]' is "team sre": must be made of the characters of a label key, '*' and '?'; write alternatives as entries of their own, and "*" for every label`},
+		{id: "svcid/bad_networksets", err: `'internal_networksets[1]' is "networkset:corp-vpn": must be the name of a GlobalNetworkSet, such as corp-vpn, or namespace/name of a NetworkSet (a-z, 0-9, '-', '.', and the wildcards '*' and '?', which do not match '/'); mend or remove it
+'internal_networksets[2]' is "a/b/c": must be the name of a GlobalNetworkSet, such as corp-vpn, or namespace/name of a NetworkSet (a-z, 0-9, '-', '.', and the wildcards '*' and '?', which do not match '/'); mend or remove it
+'internal_networksets[3]' is "": must be the name of a GlobalNetworkSet, such as corp-vpn, or namespace/name of a NetworkSet (a-z, 0-9, '-', '.', and the wildcards '*' and '?', which do not match '/'); mend or remove it
+'internal_networksets[4]' is "corp-vpn": must be named once, and 'internal_networksets[0]' names it; remove one of the two
+'internal_networksets[5]' is "corp-[ab]": must be the name of a GlobalNetworkSet, such as corp-vpn, or namespace/name of a NetworkSet (a-z, 0-9, '-', '.', and the wildcards '*' and '?', which do not match '/'); mend or remove it`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.id, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package svcidprocessor
 
 import (
+	"path"
 	"strings"
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -58,6 +59,13 @@ var reasonNames = [reasonCount]string{
 // unknownIdentity is the identity of an end that no rule covers.
 const unknownIdentity = "?"
 
+// Network sets are outside unless internal_networksets names them. A namespace has no ':',
+// so that none is taken for either.
+const (
+	outsideNetworkSet = "networkset:"
+	insideNetworkSet  = "internal:"
+)
+
 // Identities of endpoints of type network.
 const (
 	internetIdentity = "internet"
@@ -93,10 +101,12 @@ type rules struct {
 	labels    []string
 	separator string
 	directory *directory
+	// internal are globs of network sets; see Config.InternalNetworkSets.
+	internal []string
 }
 
 func newRules(cfg *Config, d *directory) *rules {
-	return &rules{labels: cfg.Labels, separator: cfg.Separator, directory: d}
+	return &rules{labels: cfg.Labels, separator: cfg.Separator, directory: d, internal: cfg.InternalNetworkSets}
 }
 
 // identify returns the identity of e and what it rests on, and the number of label values
@@ -109,7 +119,7 @@ func (r *rules) identify(e *endpoint, in *interner) (v verdict, malformed int64)
 	case flowlog.TypeHost:
 		v = identifyHost(e, in)
 	case flowlog.TypeNetworkSet:
-		v = identifyNetworkSet(e, in)
+		v = r.identifyNetworkSet(e, in)
 	case flowlog.TypeNetwork:
 		v = identifyNetwork(e)
 	default:
@@ -129,14 +139,30 @@ func identifyHost(e *endpoint, in *interner) verdict {
 	return verdict{in.join("host:", e.name), basisHost, reasonNone}
 }
 
-func identifyNetworkSet(e *endpoint, in *interner) verdict {
-	switch {
-	case e.name == "":
+func (r *rules) identifyNetworkSet(e *endpoint, in *interner) verdict {
+	if e.name == "" {
 		return unknown
-	case e.namespace == "" || namedWithin(e.name, e.namespace):
-		return verdict{in.join("networkset:", e.name), basisNetworkSet, reasonNone}
 	}
-	return verdict{in.join("networkset:", e.namespace, "/", e.name), basisNetworkSet, reasonNone}
+	set := e.name
+	if e.namespace != "" && !namedWithin(e.name, e.namespace) {
+		set = in.join(e.namespace, "/", e.name)
+	}
+	if r.isInternal(set) {
+		return verdict{in.join(insideNetworkSet, set), basisNetworkSet, reasonNone}
+	}
+	return verdict{in.join(outsideNetworkSet, set), basisNetworkSet, reasonNone}
+}
+
+// isInternal reports whether internal_networksets names the set. It is path.Match and not
+// labelglob, because there `*` matches '/': "corp-*", meant for global sets, would take in
+// every set of a namespace that is called so, and its owner could hide what is outside.
+func (r *rules) isInternal(set string) bool {
+	for _, glob := range r.internal {
+		if matches, err := path.Match(glob, set); err == nil && matches { // Validate has seen the glob
+			return true
+		}
+	}
+	return false
 }
 
 func identifyNetwork(e *endpoint) verdict {

@@ -231,6 +231,44 @@ func TestServiceThatWasDialled(t *testing.T) {
 	}
 }
 
+// A glob without a namespace is for global sets only: whoever may make a NetworkSet in a
+// namespace called corp-a must not be able to hide what is outside.
+func TestInternalNetworkSets(t *testing.T) {
+	t.Parallel()
+	cfg := testConfig()
+	cfg.InternalNetworkSets = []string{"corp-*", "payments/card-schemes", "*/lab", "dc?"}
+	for _, tt := range []struct {
+		name, namespace any
+		want            string
+	}{
+		{"corp-vpn", nil, "internal:corp-vpn"},
+		{"dc1", nil, "internal:dc1"},
+		{"dc10", nil, "networkset:dc10"},
+		{"my-corp-vpn", nil, "networkset:my-corp-vpn"},
+		{"lab", nil, "networkset:lab"},
+		{"payments/card-schemes", "payments", "internal:payments/card-schemes"},
+		{"card-schemes", "payments", "internal:payments/card-schemes"},
+		{"payments/card-schemes", nil, "internal:payments/card-schemes"},
+		{"payments/partners", "payments", "networkset:payments/partners"},
+		{"card-schemes", "orders", "networkset:orders/card-schemes"},
+		{"lab", "orders", "internal:orders/lab"},
+		{"everything", "corp-a", "networkset:corp-a/everything"},
+		{"corp-vpn", "orders", "networkset:orders/corp-vpn"},
+	} {
+		attrs := raw{}
+		for s := range sideCount {
+			end{kind: "networkset", name: tt.name, namespace: tt.namespace}.putOn(attrs, s)
+		}
+		record := newRecord(t, attrs)
+		newStamper(t, cfg).stamp(record)
+		got := record.Attributes().AsRaw()
+		for s := range sideCount {
+			assert.Equal(t, tt.want, got[readKeys[s][fieldIdentity]])
+			assert.Equal(t, flowlog.BasisNetworkSet, got[basisKeys[s]])
+		}
+	}
+}
+
 func TestSeparator(t *testing.T) {
 	cfg := testConfig()
 	cfg.Separator = "|"

@@ -128,7 +128,7 @@ func (st *stamper) stamp(record plog.LogRecord) {
 			in.values[s][f], in.has[s][f] = value, true
 		}
 	}
-	if !in.has[source][fieldType] && !in.has[destination][fieldType] && record.EventName() != flowlog.EventName {
+	if !in.has[source][fieldType] && !in.has[destination][fieldType] && !isFlowEvent(record.EventName()) {
 		return
 	}
 
@@ -169,6 +169,9 @@ func (st *stamper) stamp(record plog.LogRecord) {
 		}
 	}
 }
+
+// isFlowEvent reports whether an event is that of a flow record or of a preview of one.
+func isFlowEvent(event string) bool { return event == flowlog.EventName || event == flowlog.EventPreview }
 
 // dropLabels trims the labels attribute of that key, and removes it where nothing is
 // left; every one, should the key be there twice.

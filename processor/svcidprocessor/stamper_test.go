@@ -22,6 +22,8 @@ func TestWhatIsAFlowRecord(t *testing.T) {
 		flow  bool
 	}{
 		{name: "event name alone", event: flowlog.EventName, attrs: raw{}, flow: true},
+		{name: "a preview's event name alone", event: flowlog.EventPreview, attrs: raw{}, flow: true},
+		{name: "a coverage record's", event: flowlog.EventCoverage, attrs: raw{}},
 		{name: "source type alone", attrs: raw{flowlog.SourceType: "network"}, flow: true},
 		{name: "destination type alone", attrs: raw{flowlog.DestinationType: "network"}, flow: true},
 		{name: "malformed type", attrs: raw{flowlog.DestinationType: 4}, flow: true},
@@ -288,7 +290,7 @@ func checkStamped(t testing.TB, before, after raw, flow bool) {
 func isFlow(record plog.LogRecord) bool {
 	_, src := record.Attributes().Get(flowlog.SourceType)
 	_, dst := record.Attributes().Get(flowlog.DestinationType)
-	return src || dst || record.EventName() == flowlog.EventName
+	return src || dst || record.EventName() == flowlog.EventName || record.EventName() == flowlog.EventPreview
 }
 
 // An identity depends on its own record only: whatever the order of the records, and of
