@@ -57,7 +57,11 @@ func (a *app) coverageTable(w io.Writer, answer *trail.CoverageAnswer) error {
 		t := &table{columns: []column{{title: "FROM", time: true}, {title: "TO", time: true}, {title: "WINDOWS", right: true, last: true}, {title: "STATUS"}, {title: "WHY", shrink: true}}}
 		for i := range c.Holes {
 			h := &c.Holes[i]
-			t.addRed(h.Status == flowlog.StatusMissing || h.Status == trail.StatusUnrecorded, a.clockTime(h.From), a.clockTime(h.To), count(h.Windows), h.Status, why(h))
+			colour := ""
+			if h.Status == flowlog.StatusMissing || h.Status == trail.StatusUnrecorded {
+				colour = red
+			}
+			t.addIn(colour, a.clockTime(h.From), a.clockTime(h.To), count(h.Windows), h.Status, why(h))
 		}
 		fmt.Fprintln(w)
 		if err := t.print(w, a.environment); err != nil {
@@ -75,9 +79,11 @@ func why(h *trail.Hole) string {
 	case trail.StatusPending:
 		return "too young to have been read"
 	case trail.StatusUnrecorded:
-		return "no word: is the collector running?"
+		if h.Cause == "" {
+			return "no word: is the collector running?"
+		}
 	}
-	return causeText(h.Cause)
+	return causeText(h)
 }
 
 func (a *app) barWidth() int {
@@ -103,10 +109,11 @@ var cells = []struct {
 // bar shows the range in width cells.
 func bar(c *trail.Coverage, width int) string {
 	worst := make([]int, width)
-	total := c.To.Sub(c.From)
+	seconds := func(to time.Time) int { return int(to.Sub(c.From) / time.Second) } // nanoseconds times width can be too many
+	total := seconds(c.To)
 	for _, h := range c.Holes {
-		first := int(h.From.Sub(c.From) * time.Duration(width) / total)
-		last := int((h.To.Sub(c.From)*time.Duration(width) - 1) / total)
+		first := seconds(h.From) * width / total
+		last := (seconds(h.To)*width - 1) / total
 		for i := first; i <= min(last, width-1); i++ {
 			for rank := range cells {
 				if cells[rank].status == h.Status {
@@ -138,12 +145,12 @@ func barLegend(c *trail.Coverage) string {
 }
 
 func coverageCSV(w *csv.Writer, c *trail.Coverage) error {
-	if err := w.Write([]string{"from", "to", "windows", "status", "cause"}); err != nil {
+	if err := w.Write([]string{"from", "to", "windows", "status", "cause", "pairs", "one_sided"}); err != nil {
 		return err
 	}
 	for i := range c.Holes {
 		h := &c.Holes[i]
-		if err := w.Write([]string{h.From.Format(time.RFC3339), h.To.Format(time.RFC3339), fmt.Sprint(h.Windows), h.Status, h.Cause}); err != nil {
+		if err := w.Write([]string{h.From.Format(time.RFC3339), h.To.Format(time.RFC3339), fmt.Sprint(h.Windows), h.Status, h.Cause, fmt.Sprint(h.Pairs), fmt.Sprint(h.OneSided)}); err != nil {
 			return err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -56,7 +57,7 @@ more windows than the other time lacks: the hole may hide it.`,
 			return a.print(t.Source, &renderings{
 				answer: answer, notes: f.ifNothing(len(answer.Appeared) + len(answer.Vanished) + len(answer.Changed) + len(answer.Unclear) + answer.Same),
 				earlier:  &answer.Before,
-				coverage: &answer.After, cluster: answer.Cluster, unreadable: answer.Unreadable,
+				coverage: &answer.After, cluster: answer.Cluster,
 				table: func(w io.Writer) error { return a.diffTable(w, answer) },
 				csv:   func(w *csv.Writer) error { return diffCSV(w, answer) },
 			})
@@ -94,7 +95,7 @@ func (a *app) diffTable(w io.Writer, answer *trail.DiffAnswer) error {
 		t := newEdgeDiff()
 		for i := range part.edges {
 			e := &part.edges[i]
-			t.addRed(e.Action == flowlog.ActionDeny, e.Source, e.Destination, port(e.Port, e.Transport), e.Action, count(e.Windows), size(e.Bytes()), policies(e.Policies))
+			t.addIn(actionColour(e.Action), e.Source, e.Destination, port(e.Port, e.Transport), e.Action, count(e.Windows), size(e.Bytes()), policies(e.Policies))
 		}
 		if err := a.part(w, part.title, t); err != nil {
 			return err
@@ -104,7 +105,11 @@ func (a *app) diffTable(w io.Writer, answer *trail.DiffAnswer) error {
 		t := &table{columns: []column{{title: "SOURCE", shrink: true}, {title: "DESTINATION", shrink: true}, {title: "PORT"}, {title: "BEFORE"}, {title: "AFTER"}, {title: "BY", drop: 1}}}
 		for i := range answer.Changed {
 			c := &answer.Changed[i]
-			t.addRed(strings.Contains(strings.Join(c.After, " "), flowlog.ActionDeny), c.Source, c.Destination, port(c.Port, c.Transport), strings.Join(c.Before, ", "), strings.Join(c.After, ", "), policies(c.Policies))
+			colour := ""
+			if slices.Contains(c.After, flowlog.ActionDeny) {
+				colour = red
+			}
+			t.addIn(colour, c.Source, c.Destination, port(c.Port, c.Transport), strings.Join(c.Before, ", "), strings.Join(c.After, ", "), policies(c.Policies))
 		}
 		if err := a.part(w, "ANOTHER VERDICT", t); err != nil {
 			return err
@@ -115,9 +120,13 @@ func (a *app) diffTable(w io.Writer, answer *trail.DiffAnswer) error {
 		t.columns = append(t.columns, column{title: "SEEN"}, column{title: "LACKING", right: true})
 		for i := range answer.Unclear {
 			e := &answer.Unclear[i]
-			t.add(e.Source, e.Destination, port(e.Port, e.Transport), e.Action, count(e.Windows), size(e.Bytes()), policies(e.Policies), e.Seen, count(e.Lacking))
+			lacking := count(e.Lacking)
+			if e.Unconfirmed {
+				lacking = "verdict"
+			}
+			t.add(e.Source, e.Destination, port(e.Port, e.Transport), e.Action, count(e.Windows), size(e.Bytes()), policies(e.Policies), e.Seen, lacking)
 		}
-		if err := a.part(w, "CANNOT TELL: windows that the other time lacks can hide these", t); err != nil {
+		if err := a.part(w, "CANNOT TELL: the other time lacks windows that can hide these, or one of the verdicts is unconfirmed", t); err != nil {
 			return err
 		}
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/goldtrail/goldtrail/internal/flowlog"
 	"github.com/goldtrail/goldtrail/internal/trail"
 )
 
@@ -24,6 +23,7 @@ func (a *app) edgesCommand() *cobra.Command {
 		Short: "Who talks to whom",
 		Long: `Who talks to whom: an edge is source, destination, port, transport, and whether it was allowed.
 
+"unconfirmed" is what the source's node let go, and the destination's node said nothing of.
 Whole hours and days are read from the rollups, the rest from flow records.`,
 		Example: `  goldtrail edges --since 1h
   goldtrail edges --dst payments --since 90d
@@ -69,10 +69,10 @@ Whole hours and days are read from the rollups, the rest from flow records.`,
 			}
 			return a.print(t.Source, &renderings{
 				answer: answer, notes: notes,
-				coverage: &answer.Coverage, unreadable: answer.Read.Unreadable,
-				table: func(w io.Writer) error { return a.edgesTable(w, answer, q.NewSince) },
-				csv:   func(w *csv.Writer) error { return edgesCSV(w, answer.Edges) },
-				graph: func() *graph { return newGraph(answer.Edges) },
+				coverage: &answer.Coverage,
+				table:    func(w io.Writer) error { return a.edgesTable(w, answer, q.NewSince) },
+				csv:      func(w *csv.Writer) error { return edgesCSV(w, answer.Edges) },
+				graph:    func() *graph { return newGraph(answer.Edges) },
 			})
 		},
 	}
@@ -125,8 +125,12 @@ const fewEarlier = time.Hour
 // nothingEarlier says that there is no trail to tell an edge that is new by, or little.
 func (a *app) nothingEarlier(since time.Time, c *trail.Coverage) string {
 	begin := c.From
-	if len(c.Holes) > 0 && c.Holes[0].Status == trail.StatusBefore {
-		begin = c.Holes[0].To
+	for _, h := range c.Holes {
+		nothing := h.Status == trail.StatusBefore || h.Status == trail.StatusUnrecorded && h.Cause == trail.CauseVersion
+		if !nothing || !h.From.Equal(begin) {
+			break
+		}
+		begin = h.To
 	}
 	switch earlier := since.Sub(begin); {
 	case earlier <= 0:
@@ -153,7 +157,7 @@ func (a *app) edgesTable(w io.Writer, answer *trail.EdgesAnswer, newSince time.T
 		}}
 		for i := range answer.Edges {
 			e := &answer.Edges[i]
-			t.addRed(e.Action == flowlog.ActionDeny, e.Source, e.Destination, port(e.Port, e.Transport), e.Action, count(e.Flows), size(e.Bytes()), count(e.ConnectionsStarted), a.clockTime(e.First), a.clockTime(e.Last), policies(e.Policies))
+			t.addIn(actionColour(e.Action), e.Source, e.Destination, port(e.Port, e.Transport), e.Action, count(e.Flows), size(e.Bytes()), count(e.ConnectionsStarted), a.clockTime(e.First), a.clockTime(e.Last), policies(e.Policies))
 		}
 		if err := t.print(w, a.environment); err != nil {
 			return err
@@ -165,13 +169,27 @@ func (a *app) edgesTable(w io.Writer, answer *trail.EdgesAnswer, newSince time.T
 		what = "edges first seen since " + a.clockTime(newSince)
 	}
 	head := fmt.Sprintf("%s %s, %s denied", count(int64(answer.Found)), what, count(int64(answer.Denied)))
+	if answer.Unconfirmed > 0 {
+		head += fmt.Sprintf(", %s unconfirmed", count(int64(answer.Unconfirmed)))
+	}
 	if answer.Found == 0 {
 		head = "no " + what + " match"
 	} else if len(answer.Edges) < answer.Found {
 		head += fmt.Sprintf("; the first %d are shown", len(answer.Edges))
 	}
 	a.say(w, "%s; %s", head, a.about(answer.Cluster, &answer.Coverage))
+	a.tellTunnel(w, answer.Edges)
 	return nil
+}
+
+// tunnelPort is that of HBONE, the tunnel of Istio's ambient mode, over TCP.
+const tunnelPort = 15008
+
+// tellTunnel says what edges of a tunnel do not tell.
+func (a *app) tellTunnel(w io.Writer, edges []trail.Edge) {
+	if slices.ContainsFunc(edges, func(e trail.Edge) bool { return e.Port == tunnelPort && e.Transport == "tcp" }) {
+		a.say(w, "%d/tcp is the tunnel of Istio's ambient mode (HBONE): source and destination are the tunnel's ends, and the ports inside it are not seen", tunnelPort)
+	}
 }
 
 // about says what an answer is about: the cluster and the time.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ func (a *app) flowsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "flows",
 		Short: "Single flow records, the newest first, or as they come",
-		Long:  "Single flow records, the newest first. With --follow those that come from now on: a window is in the trail about a minute after its start.",
+		Long:  "Single flow records, the newest first. With --follow those that come from now on: a window is in the trail about 75 s after its start. A record that is in no sum says so, and why.",
 		Example: `  goldtrail flows --dst payments --denied
   goldtrail flows --follow --ns payments
   goldtrail flows --from 02:00 --to 02:15 --limit 0 --output csv`,
@@ -60,9 +61,9 @@ func (a *app) flowsCommand() *cobra.Command {
 			}
 			return a.print(t.Source, &renderings{
 				answer: answer, notes: f.ifNothing(len(answer.Flows)),
-				coverage: &answer.Coverage, unreadable: answer.Unreadable,
-				table: func(w io.Writer) error { return a.flowsTable(w, answer) },
-				csv:   func(w *csv.Writer) error { return flowsCSV(w, answer.Flows) },
+				coverage: &answer.Coverage,
+				table:    func(w io.Writer) error { return a.flowsTable(w, answer) },
+				csv:      func(w *csv.Writer) error { return flowsCSV(w, answer.Flows) },
 			})
 		},
 	}
@@ -82,6 +83,7 @@ func (a *app) flowsTable(w io.Writer, answer *trail.FlowsAnswer) error {
 			{title: "DESTINATION", shrink: true},
 			{title: "PORT"},
 			{title: "ACTION", short: shortAction},
+			{title: "NOTE", shrink: true, short: shortNote},
 			{title: "SENT", right: true, last: true},
 			{title: "BACK", right: true, last: true},
 			{title: "CONNS", right: true, drop: 1},
@@ -89,9 +91,19 @@ func (a *app) flowsTable(w io.Writer, answer *trail.FlowsAnswer) error {
 			{title: "FROM", drop: 4},
 			{title: "TO", drop: 3},
 		}}
+		const action, note = 4, 5
+		noted := slices.ContainsFunc(answer.Flows, func(r trail.FlowRecord) bool { return noteOf(&r) != "" })
+		t.columns[action].shrink = noted // there must be room for the note
+		if !noted {
+			t.columns = slices.Delete(t.columns, note, note+1)
+		}
 		for i := range answer.Flows {
 			r := &answer.Flows[i]
-			t.addRed(r.Action == flowlog.ActionDeny, a.clockTime(r.Window), r.Source, r.Destination, port(r.Port, r.Transport), action(r), size(r.SentBytes), size(r.BackBytes), count(r.ConnectionsStarted), orDash(r.Policy), r.SourceEndpoint, r.DestinationEndpoint)
+			cells := []string{a.clockTime(r.Window), r.Source, r.Destination, port(r.Port, r.Transport), outcome(r), noteOf(r), size(r.SentBytes), size(r.BackBytes), count(r.ConnectionsStarted), orDash(r.Policy), r.SourceEndpoint, r.DestinationEndpoint}
+			if !noted {
+				cells = slices.Delete(cells, note, note+1)
+			}
+			t.addIn(flowColour(r), cells...)
 		}
 		if err := t.print(w, a.environment); err != nil {
 			return err
@@ -109,17 +121,58 @@ func (a *app) flowsTable(w io.Writer, answer *trail.FlowsAnswer) error {
 	return nil
 }
 
-// action is the outcome, and what it would be with staged policies in force.
-func action(r *trail.FlowRecord) string {
-	if r.PendingAction != "" && r.PendingAction != r.Action {
-		return r.Action + staged + r.PendingAction + ")"
+// outcome is what happened, and what would with staged policies in force. Those cannot
+// confirm what is unconfirmed.
+func outcome(r *trail.FlowRecord) string {
+	if r.PendingAction == "" || r.PendingAction == r.Action || r.Action == flowlog.ActionUnconfirmed && r.PendingAction == flowlog.ActionAllow {
+		return r.Action
 	}
-	return r.Action
+	return r.Action + staged + r.PendingAction + ")"
 }
 
 const staged = " (staged: "
 
 func shortAction(s string) string { return strings.Replace(s, staged, " (", 1) }
+
+// flowColour is the colour of a record; one that does not count is evidence of nothing.
+func flowColour(r *trail.FlowRecord) string {
+	if r.NotCounted != "" {
+		return dim
+	}
+	return actionColour(r.Action)
+}
+
+// notCounted is why a record is in no sum, for people.
+var notCounted = map[string]string{
+	trail.NotCountedNoTraffic:     "no traffic",
+	trail.NotCountedBySource:      "in the source's record",
+	trail.NotCountedByDestination: "in the destination's record",
+}
+
+const notCountedHead = "not counted: "
+
+// noteOf is what is special about a record.
+func noteOf(r *trail.FlowRecord) string {
+	var notes []string
+	if r.NotCounted != "" {
+		notes = append(notes, notCountedHead+notCounted[r.NotCounted])
+	}
+	if r.Split > 0 {
+		notes = append(notes, fmt.Sprintf("of %d rows", r.Split))
+	}
+	if r.Late {
+		notes = append(notes, "late")
+	}
+	return strings.Join(notes, ", ")
+}
+
+// shortNote says that a record is in no sum, without why.
+func shortNote(s string) string {
+	if strings.HasPrefix(s, notCountedHead) {
+		return "uncounted"
+	}
+	return s
+}
 
 func orDash(s string) string {
 	if s == "" {
@@ -129,12 +182,12 @@ func orDash(s string) string {
 }
 
 func flowsCSV(w *csv.Writer, flows []trail.FlowRecord) error {
-	if err := w.Write([]string{"window", "source", "destination", "port", "transport", "action", "source_endpoint", "destination_endpoint", "service", "reporter", "pending_action", "policy", "late", "sent_packets", "sent_bytes", "back_packets", "back_bytes", "connections_started"}); err != nil {
+	if err := w.Write([]string{"window", "source", "destination", "port", "transport", "action", "source_endpoint", "destination_endpoint", "service", "reporter", "pending_action", "policy", "late", "sent_packets", "sent_bytes", "back_packets", "back_bytes", "connections_started", "not_counted", "split"}); err != nil {
 		return err
 	}
 	for i := range flows {
 		r := &flows[i]
-		if err := w.Write([]string{r.Window.Format(time.RFC3339), r.Source, r.Destination, fmt.Sprint(r.Port), r.Transport, r.Action, r.SourceEndpoint, r.DestinationEndpoint, r.Service, r.Reporter, r.PendingAction, r.Policy, fmt.Sprint(r.Late), fmt.Sprint(r.SentPackets), fmt.Sprint(r.SentBytes), fmt.Sprint(r.BackPackets), fmt.Sprint(r.BackBytes), fmt.Sprint(r.ConnectionsStarted)}); err != nil {
+		if err := w.Write([]string{r.Window.Format(time.RFC3339), r.Source, r.Destination, fmt.Sprint(r.Port), r.Transport, r.Action, r.SourceEndpoint, r.DestinationEndpoint, r.Service, r.Reporter, r.PendingAction, r.Policy, fmt.Sprint(r.Late), fmt.Sprint(r.SentPackets), fmt.Sprint(r.SentBytes), fmt.Sprint(r.BackPackets), fmt.Sprint(r.BackBytes), fmt.Sprint(r.ConnectionsStarted), r.NotCounted, fmt.Sprint(r.Split)}); err != nil {
 			return err
 		}
 	}
@@ -152,7 +205,7 @@ func (a *app) follow(cmd *cobra.Command, filter *trail.Filter) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(a.err, "following; a window comes about a minute after its start; Ctrl-C ends")
+	fmt.Fprintln(a.err, "following; a window comes about 75 s after its start; Ctrl-C ends")
 	encoder := json.NewEncoder(a.out)
 	encoder.SetEscapeHTML(false)
 	q := &trail.FollowQuestion{Filter: *filter, Patience: a.connection.Patience, Trouble: func(err error) {
@@ -166,6 +219,9 @@ func (a *app) follow(cmd *cobra.Command, filter *trail.Filter) error {
 	return t.Follow(cmd.Context(), q, func(f *trail.Followed) error {
 		if f.Window.Status != flowlog.StatusComplete {
 			fmt.Fprintln(a.err, holeText(a.environment, &f.Window))
+		}
+		if f.Unreadable > 0 {
+			fmt.Fprintln(a.err, "note: "+unreadableText(f.Unreadable))
 		}
 		for i := range f.Flows {
 			r := &f.Flows[i]
@@ -184,16 +240,16 @@ func (a *app) follow(cmd *cobra.Command, filter *trail.Filter) error {
 }
 
 func (a *app) followedLine(r *trail.FlowRecord) string {
-	late := ""
-	if r.Late {
-		late = "  late"
+	note := noteOf(r)
+	if note != "" {
+		note = "  " + note
 	}
-	line := visible(fmt.Sprintf("%s  %-5s %s -> %s %s  %s/%s  %s%s", r.Window.In(a.zone).Format(time.TimeOnly), action(r), r.Source, r.Destination, port(r.Port, r.Transport), size(r.SentBytes), size(r.BackBytes), orDash(r.Policy), late))
+	line := visible(fmt.Sprintf("%s  %-5s %s -> %s %s  %s/%s  %s%s", r.Window.In(a.zone).Format(time.TimeOnly), outcome(r), r.Source, r.Destination, port(r.Port, r.Transport), size(r.SentBytes), size(r.BackBytes), orDash(r.Policy), note))
 	if a.width > 0 {
 		line = cut(line, a.width)
 	}
-	if r.Action == flowlog.ActionDeny && a.colours() {
-		return red + line + plain
+	if colour := flowColour(r); colour != "" && a.colours() {
+		return colour + line + plain
 	}
 	return line
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/goldtrail/goldtrail/internal/trail"
 )
 
-// graph is a map of services. What goes from one to another is one arrow, allowed, and
-// one, denied.
+// graph is a map of services. What goes from one to another is an arrow for each outcome:
+// allowed, denied, unconfirmed.
 type graph struct {
 	arrows []arrow
 	remark string
@@ -20,26 +20,22 @@ type graph struct {
 
 type arrow struct {
 	from, to string
-	denied   bool
+	action   string
 	ports    []string
 	bytes    int64
 }
 
 func newGraph(edges []trail.Edge) *graph {
 	g := &graph{}
-	type ends struct {
-		from, to string
-		denied   bool
-	}
-	index := map[ends]int{}
+	index := map[[3]string]int{}
 	for i := range edges {
 		e := &edges[i]
-		key := ends{visible(e.Source), visible(e.Destination), e.Action == flowlog.ActionDeny}
+		key := [3]string{visible(e.Source), visible(e.Destination), visible(e.Action)}
 		at, known := index[key]
 		if !known {
 			at = len(g.arrows)
 			index[key] = at
-			g.arrows = append(g.arrows, arrow{from: key.from, to: key.to, denied: key.denied})
+			g.arrows = append(g.arrows, arrow{from: key[0], to: key[1], action: key[2]})
 		}
 		g.arrows[at].bytes += e.Bytes()
 		if p := visible(port(e.Port, e.Transport)); !slices.Contains(g.arrows[at].ports, p) {
@@ -49,15 +45,23 @@ func newGraph(edges []trail.Edge) *graph {
 	return g
 }
 
-// label is the ports, at most three, and the bytes.
+// label is the ports, at most three, and the bytes, behind what became of it.
 func (a *arrow) label() string {
+	outcome := ""
+	switch a.action {
+	case flowlog.ActionAllow:
+	case flowlog.ActionDeny:
+		outcome = "denied "
+	default:
+		outcome = a.action + " "
+	}
 	ports := a.ports
 	more := ""
 	if len(ports) > 3 {
 		more = fmt.Sprintf(" +%d", len(ports)-3)
 		ports = ports[:3]
 	}
-	return strings.Join(ports, " ") + more + ", " + size(a.bytes)
+	return outcome + strings.Join(ports, " ") + more + ", " + size(a.bytes)
 }
 
 func (g *graph) nodes() []string {
@@ -80,11 +84,11 @@ func (g *graph) mermaid(w io.Writer) error {
 	}
 	for i := range g.arrows {
 		a := &g.arrows[i]
-		if a.denied {
-			fmt.Fprintf(&b, "  %s -. \"denied %s\" .-> %s\n", id[a.from], mermaidText(a.label()), id[a.to])
-		} else {
-			fmt.Fprintf(&b, "  %s -->|\"%s\"| %s\n", id[a.from], mermaidText(a.label()), id[a.to])
+		form := "  %s -. \"%s\" .-> %s\n"
+		if a.action == flowlog.ActionAllow {
+			form = "  %s -->|\"%s\"| %s\n"
 		}
+		fmt.Fprintf(&b, form, id[a.from], mermaidText(a.label()), id[a.to])
 	}
 	fmt.Fprintf(&b, "%%%% %s\n", g.remark)
 	_, err := io.WriteString(w, b.String())
@@ -104,8 +108,12 @@ func (g *graph) dot(w io.Writer) error {
 	for i := range g.arrows {
 		a := &g.arrows[i]
 		style := ""
-		if a.denied {
+		switch a.action {
+		case flowlog.ActionAllow:
+		case flowlog.ActionDeny:
 			style = ", color=red, style=dashed"
+		default:
+			style = ", color=orange, style=dotted"
 		}
 		fmt.Fprintf(&b, "  %s -> %s [label=%s%s];\n", strconv.Quote(a.from), strconv.Quote(a.to), strconv.Quote(a.label()), style)
 	}

@@ -26,23 +26,17 @@ type renderings struct {
 	coverage *trail.Coverage
 	// earlier, if not nil, is the coverage of the earlier of two times, each told by its name.
 	earlier *trail.Coverage
-	cluster string // with earlier
-	// unreadable is how many records this version cannot read.
-	unreadable int64
-	notes      []string // what else to say of the answer, on standard error
-	table      func(w io.Writer) error
-	csv        func(w *csv.Writer) error
-	graph      func() *graph
+	cluster string   // with earlier
+	notes   []string // what else to say of the answer, on standard error
+	table   func(w io.Writer) error
+	csv     func(w *csv.Writer) error
+	graph   func() *graph
 }
 
 // print writes the answer in the form that is wanted, then how complete it is.
 func (a *app) print(source trail.Source, r *renderings) error {
 	a.progress.done()
-	notes := append(notesOf(source), r.notes...)
-	if r.unreadable > 0 {
-		notes = append(notes, fmt.Sprintf("%s records are of a version that this goldtrail does not know, and the answer lacks them: use a newer one", count(r.unreadable)))
-	}
-	for _, note := range notes {
+	for _, note := range append(notesOf(source), r.notes...) {
 		fmt.Fprintln(a.err, "note: "+note)
 	}
 	switch a.output {
@@ -142,25 +136,48 @@ func percent(c *trail.Coverage) string {
 	return strings.TrimSuffix(p, ".0") + " %"
 }
 
-// beside says what windows do not count.
+// beside says what windows do not count, and what is not in the answer yet, or at all.
 func beside(c *trail.Coverage) string {
 	text := ""
+	if c.Provisional > 0 {
+		text += fmt.Sprintf("; %s provisional: late or undecided flows may still be added", oneOrMany(c.Provisional, "window is", "windows are"))
+	}
 	if c.Before > 0 {
 		text += fmt.Sprintf("; %s older than the trail", count(c.Before))
 	}
 	if c.Pending > 0 {
 		text += fmt.Sprintf("; the last %s are on their way", time.Duration(c.Pending*c.WindowSeconds)*time.Second)
 	}
+	if c.Unreadable > 0 {
+		text += "; " + unreadableText(c.Unreadable)
+	}
 	return text
 }
 
-func holeText(e *environment, h *trail.Hole) string {
-	text := h.Status + " " + e.timeRange(h.From, h.To)
-	if h.Status == trail.StatusUnrecorded {
-		text = "nothing recorded " + e.timeRange(h.From, h.To)
+// unreadableText says what an answer lacks, and what to do.
+func unreadableText(records int64) string {
+	return fmt.Sprintf("%s left out, written by another version of goldtrail: ask about a time after the upgrade, or use that version", oneOrMany(records, "record is", "records are"))
+}
+
+func oneOrMany(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
 	}
+	return count(n) + " " + many
+}
+
+func holeText(e *environment, h *trail.Hole) string {
+	status := h.Status
+	switch {
+	case h.Status != trail.StatusUnrecorded:
+	case h.Cause != "":
+		status = "unreadable"
+	default:
+		status = "nothing recorded"
+	}
+	text := status + " " + e.timeRange(h.From, h.To)
 	if h.Cause != "" {
-		text += ", " + causeText(h.Cause)
+		text += ", " + causeText(h)
 	}
 	return text
 }
@@ -173,14 +190,20 @@ var causes = map[string]string{
 	"receiver_down":      "no receiver ran",
 	"rejected":           "records were rejected",
 	"not_rechecked":      "not looked at again for stragglers",
+	"nodes_silent":       "nodes did not reach Goldmane",
 	trail.CauseGone:      "the flow records are gone, only their coverage is kept",
+	trail.CauseVersion:   "records of another version of goldtrail",
 }
 
-func causeText(cause string) string {
-	if text, known := causes[cause]; known {
-		return text
+func causeText(h *trail.Hole) string {
+	text, known := causes[h.Cause]
+	if !known {
+		text = h.Cause
 	}
-	return cause
+	if h.Pairs > 0 {
+		text += fmt.Sprintf(": %s of %s pairs were seen from one end only", count(h.OneSided), count(h.Pairs))
+	}
+	return text
 }
 
 // timeRange is a range as people read it, with the days where it is not today's.

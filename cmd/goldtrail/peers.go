@@ -48,10 +48,10 @@ For less than three days, hours are counted instead of days; for less than three
 			}
 			return a.print(t.Source, &renderings{
 				answer: answer, notes: notes,
-				coverage: &answer.Coverage, unreadable: answer.Read.Unreadable,
-				table: func(w io.Writer) error { return a.peersTable(w, answer) },
-				csv:   func(w *csv.Writer) error { return peersCSV(w, answer) },
-				graph: func() *graph { return newGraph(answer.Edges) },
+				coverage: &answer.Coverage,
+				table:    func(w io.Writer) error { return a.peersTable(w, answer) },
+				csv:      func(w *csv.Writer) error { return peersCSV(w, answer) },
+				graph:    func() *graph { return newGraph(answer.Edges) },
 			})
 		},
 	}
@@ -82,8 +82,8 @@ func (a *app) peersTable(w io.Writer, answer *trail.PeersAnswer) error {
 		}}
 		for i := range direction.peers {
 			p := &direction.peers[i]
-			ports, denied := portsText(p.Ports)
-			t.addRed(denied, p.Identity, p.Band, slots(p, answer), count(p.Flows), ports, size(p.Bytes()), a.clockTime(p.First), a.clockTime(p.Last), policies(p.Policies))
+			ports, worst := portsText(p.Ports)
+			t.addIn(actionColour(worst), p.Identity, p.Band, slots(p, answer), count(p.Flows), ports, size(p.Bytes()), a.clockTime(p.First), a.clockTime(p.Last), policies(p.Policies))
 		}
 		if err := t.print(w, a.environment); err != nil {
 			return err
@@ -91,6 +91,7 @@ func (a *app) peersTable(w io.Writer, answer *trail.PeersAnswer) error {
 		fmt.Fprintln(w)
 	}
 	a.say(w, "%d in, %d out; %s", len(answer.In), len(answer.Out), a.about(answer.Cluster, &answer.Coverage))
+	a.tellTunnel(w, answer.Edges)
 	return nil
 }
 
@@ -103,19 +104,27 @@ func slots(p *trail.Peer, answer *trail.PeersAnswer) string {
 	return text
 }
 
-// portsText lists ports; those that were denied are marked.
-func portsText(ports []trail.PeerPort) (text string, denied bool) {
+// portsText lists ports, those that were not allowed with what became of them; worst is
+// the action to look at first.
+func portsText(ports []trail.PeerPort) (text, worst string) {
 	list := make([]string, 0, len(ports))
 	for i := range ports {
 		p := &ports[i]
 		s := port(p.Port, p.Transport)
-		if p.Action == flowlog.ActionDeny {
+		switch p.Action {
+		case flowlog.ActionAllow:
+		case flowlog.ActionDeny:
 			s += " denied"
-			denied = true
+			worst = p.Action
+		default:
+			s += " " + p.Action
+			if worst == "" {
+				worst = p.Action
+			}
 		}
 		list = append(list, s)
 	}
-	return strings.Join(list, ", "), denied
+	return strings.Join(list, ", "), worst
 }
 
 func peersCSV(w *csv.Writer, answer *trail.PeersAnswer) error {

@@ -62,7 +62,8 @@ func TestScripts(t *testing.T) {
 // writeTrail writes trail.jsonl: an hour of a small cluster as the Collector's file
 // exporter has it, from 02:30 to 03:30, with a gap; two.jsonl, with a second cluster
 // behind it; torn.jsonl, which ends amid a line; later.jsonl, with a record of a later
-// version; foreign.jsonl, with an identity and a cluster that want to rule the terminal;
+// version; old.jsonl, of the first version; verdicts.jsonl, which has all that is not plainly
+// allowed or denied; foreign.jsonl, with an identity and a cluster that want to rule the terminal;
 // gone.jsonl, which has the coverage only; and wide.jsonl, with all that takes room.
 func writeTrail(dir string) error {
 	var file, gone bytes.Buffer
@@ -123,11 +124,17 @@ func writeTrail(dir string) error {
 			return err
 		}
 	}
+	var old, verdicts bytes.Buffer
+	if err := errors.Join(writeOld(&old, begin), writeVerdicts(&verdicts, begin)); err != nil {
+		return err
+	}
 	var foreign bytes.Buffer
 	if err := writeBatch(&foreign, flowlog.StreamFlows, "ea\x1bst", flowOf(begin, "web\n\x1b[31mevil", "payments", 443, flowlog.ActionAllow, 1)); err != nil {
 		return err
 	}
 	return errors.Join(
+		os.WriteFile(filepath.Join(dir, "old.jsonl"), append(old.Bytes(), whole...), 0o600),
+		os.WriteFile(filepath.Join(dir, "verdicts.jsonl"), verdicts.Bytes(), 0o600),
 		os.WriteFile(filepath.Join(dir, "wide.jsonl"), wide.Bytes(), 0o600),
 		os.WriteFile(filepath.Join(dir, "foreign.jsonl"), foreign.Bytes(), 0o600),
 		os.WriteFile(filepath.Join(dir, "gone.jsonl"), gone.Bytes(), 0o600),
@@ -136,6 +143,64 @@ func writeTrail(dir string) error {
 		os.WriteFile(filepath.Join(dir, "two.jsonl"), append(bytes.Clone(whole), west.Bytes()...), 0o600),
 		os.WriteFile(filepath.Join(dir, "torn.jsonl"), append(bytes.Clone(whole), west.Bytes()[:west.Len()/2]...), 0o600),
 	)
+}
+
+// writeOld writes a minute before begin as goldtrail's first version did.
+func writeOld(w io.Writer, begin int64) error {
+	line := func(at int64, text string) func(plog.LogRecord) {
+		return func(lr plog.LogRecord) {
+			lr.SetTimestamp(pcommon.NewTimestampFromTime(time.Unix(at, 0)))
+			lr.Body().SetStr(text)
+		}
+	}
+	for start := begin - 60; start < begin; start += 15 {
+		from, to := time.Unix(start, 0).UTC().Format(time.RFC3339), time.Unix(start+15, 0).UTC().Format(time.RFC3339)
+		coverage := fmt.Sprintf("window %s %s complete final cause - flows 1 records 1 late 0 merged 0 discarded 0 raised 0", from, to)
+		if err := errors.Join(
+			writeBatch(w, flowlog.StreamFlows, "east", line(start+1, "v1 allow web/pod-* -> payments/api-* 443/tcp both 1/0 2/1500 1/150 abc")),
+			writeBatch(w, flowlog.StreamCoverage, "east", line(start, coverage)),
+		); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeVerdicts writes three windows: in the second nodes were silent, and the third may
+// still get late flows.
+func writeVerdicts(w io.Writer, begin int64) error {
+	for n := range int64(3) {
+		start := begin + 15*n
+		unconfirmed := recordOf(start, "web", "payments", 443, flowlog.ActionUnconfirmed, 1500)
+		unconfirmed.Reporter, unconfirmed.DestinationAction, unconfirmed.Ingress = flowlog.ReporterSource, "", ""
+		unconfirmed.Egress = "np:default/web/out#0=allow"
+		staged := unconfirmed
+		staged.Port, staged.EgressPending = 80, "staged-np:web/in#0=deny"
+		allowed := recordOf(start, "web", "payments", 443, flowlog.ActionAllow, 1500)
+		tunnel := recordOf(start, "web", "mesh", 15008, flowlog.ActionAllow, 900)
+		tunnel.Split = 2
+		denied := recordOf(start, "web", "vault", 8200, flowlog.ActionDeny, 60)
+		again := denied
+		again.Reporter, again.SourceAction, again.Counts, again.Late = flowlog.ReporterDestination, "", false, true
+		idle := recordOf(start, "idle", "vault", 8200, flowlog.ActionDeny, 0)
+		idle.Counts, idle.Counters = false, flowlog.Counters{}
+		flows := [][]*flowlog.Flow{{&allowed, &tunnel}, {&unconfirmed, &staged, &tunnel}, {&allowed, &denied, &again, &idle}}[n]
+		var batch []func(plog.LogRecord)
+		for _, f := range flows {
+			batch = append(batch, writeFlow(f))
+		}
+		c := flowlog.Coverage{Start: start, End: start + 15, Status: flowlog.StatusComplete, Final: n < 2, Records: int64(len(batch)), Pairs: 12}
+		if n == 1 {
+			c.Status, c.Cause, c.OneSided = flowlog.StatusPartial, flowlog.CauseNodesSilent, 5
+		}
+		if err := errors.Join(
+			writeBatch(w, flowlog.StreamFlows, "east", batch...),
+			writeBatch(w, flowlog.StreamCoverage, "east", c.WriteTo),
+		); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // flowOf writes a flow record as the pipeline does.
@@ -149,7 +214,7 @@ func recordOf(start int64, source, destination string, port int64, action string
 	return flowlog.Flow{
 		Source:      flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: source, Name: "pod-*"},
 		Destination: flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: destination, Name: "api-*"},
-		Transport:   "tcp", Port: port, Action: action, Reporter: flowlog.ReporterBoth,
+		Transport:   "tcp", Port: port, Action: action, Reporter: flowlog.ReporterBoth, Counts: true,
 		SourceAction: flowlog.ActionAllow, DestinationAction: action, Deciding: hit, Ingress: hit,
 		Start: start, End: start + 15,
 		Counters: flowlog.Counters{SourcePackets: 2, SourceBytes: bytes, DestinationPackets: 1, DestinationBytes: bytes / 10, ConnectionsStarted: 1},

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
 
 // column is one column of a table.
@@ -32,7 +34,7 @@ type column struct {
 type table struct {
 	columns []column
 	rows    [][]string
-	red     map[int]bool // rows
+	colours []string // of the rows, "" for none
 }
 
 const (
@@ -43,14 +45,29 @@ const (
 	readableWidth = 10
 	mark          = "…"
 
-	bold, red, dim, plain = "\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
+	bold, red, yellow, dim, plain = "\x1b[1m", "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
 )
 
-func (t *table) add(cells ...string) {
+// actionColour is the colour of what an action was done to, "" for none.
+func actionColour(action string) string {
+	switch action {
+	case flowlog.ActionDeny:
+		return red
+	case flowlog.ActionUnconfirmed:
+		return yellow
+	}
+	return ""
+}
+
+func (t *table) add(cells ...string) { t.addIn("", cells...) }
+
+// addIn adds a row that is shown in a colour where there are any.
+func (t *table) addIn(colour string, cells ...string) {
 	for i := range cells {
 		cells[i] = visible(cells[i])
 	}
 	t.rows = append(t.rows, cells)
+	t.colours = append(t.colours, colour)
 }
 
 // visible puts U+FFFD for what does not print. A trail may be somebody else's file, and an
@@ -62,17 +79,6 @@ func visible(s string) string {
 		}
 		return utf8.RuneError
 	}, s)
-}
-
-// addRed adds a row that is shown in red where there are colours.
-func (t *table) addRed(is bool, cells ...string) {
-	if is {
-		if t.red == nil {
-			t.red = map[int]bool{}
-		}
-		t.red[len(t.rows)] = true
-	}
-	t.add(cells...)
 }
 
 // print writes the table so that it fits: columns that may be dropped are, then texts are
@@ -108,11 +114,7 @@ func (t *table) print(w io.Writer, e *environment) error {
 	}
 	line(colour(bold), func(i int) string { return t.columns[i].title })
 	for n, row := range t.rows {
-		before := ""
-		if t.red[n] {
-			before = colour(red)
-		}
-		line(before, func(i int) string { return row[i] })
+		line(colour(t.colours[n]), func(i int) string { return row[i] })
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

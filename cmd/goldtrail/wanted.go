@@ -23,7 +23,8 @@ func (f *wanted) register(flags *pflag.FlagSet) {
 	refuseEmpty(flags, "src", "dst", "ns", "peers-of")
 	flags.IntSliceVar(&f.ports, "port", nil, "destination port")
 	flags.BoolVar(&f.Denied, "denied", false, "only what was denied")
-	flags.BoolVar(&f.StagedDenied, "staged-denied", false, "only what is allowed, and staged policies would deny (reads flow records, not rollups)")
+	flags.BoolVar(&f.Unconfirmed, "unconfirmed", false, "only what the source's node let go, and the destination's node said nothing of; with --denied, either")
+	flags.BoolVar(&f.StagedDenied, "staged-denied", false, "only what is not denied, and staged policies would deny (reads flow records, not rollups)")
 	flags.BoolVar(&f.External, "external", false, "only from or to the outside: internet, private, network sets")
 	flags.BoolVar(&f.Unattributed, "unattributed", false, "only where a side is of no known Service, like monitoring/?")
 }

@@ -68,8 +68,8 @@ func ParseGap(s string) (Gap, error) {
 			parseCounts(fields[8], &windows),
 		)
 	}
-	if err == nil && (windows <= 0 || g.To <= g.From) {
-		err = errors.New("a gap without windows")
+	if err == nil && (windows <= 0 || g.To <= g.From || (g.To-g.From)%windows != 0) {
+		err = errors.New("a gap that is not some windows of whole seconds")
 	}
 	if err != nil {
 		return Gap{}, fmt.Errorf("%w: %w: %.80q", ErrNotCoverage, err, s)

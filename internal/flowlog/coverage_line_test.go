@@ -39,6 +39,8 @@ func TestWhatIsNoCoverageIsRefused(t *testing.T) {
 		"v2 window 2026-11-22T02:10:00Z 2026-11-22T02:10:15Z complete final cause - flows x records 700 late 1 merged 250 discarded 0 raised 2 withheld 0 pairs 1 one_sided 0",
 		"v2 gap 2026-11-22T02:10:00Z 2026-11-22T02:13:15Z missing final cause goldmane_restart windows 0",
 		"v2 gap 2026-11-22T02:10:00Z 2026-11-22T02:10:00Z missing final cause goldmane_restart windows 1",
+		"v2 gap 2026-11-22T02:10:00Z 2026-11-22T02:13:15Z missing final cause goldmane_restart windows 7",
+		"v2 gap 2026-11-22T02:10:00Z 2026-11-22T02:10:15Z missing final cause goldmane_restart windows 100",
 	} {
 		_, err := ParseCoverage(line)
 		require.ErrorIs(t, err, ErrNotCoverage, line)

@@ -36,7 +36,7 @@ func TestGlob(t *testing.T) {
 // What Loki leaves out must be what Matches does not want.
 func TestFilterAsLogQL(t *testing.T) {
 	f := &Filter{Source: []string{"web"}, Destination: []string{"pay*", "a.b"}, Ports: []int64{80, 443}, Denied: true}
-	assert.Equal(t, ` |= "v1 deny " |= " 80/" or " 443/" | source_service_identity="web" | destination_service_identity=~"pay.*|a\\.b"`, f.ofFlows())
+	assert.Equal(t, ` |= " deny " |= " 80/" or " 443/" | source_service_identity="web" | destination_service_identity=~"pay.*|a\\.b"`, f.ofFlows())
 	assert.Equal(t, ` |= " web -> " or " * -> " or "closed " |= " 80/" or " 443/" or " * -> " or "closed " |= " deny " or " * -> " or "closed "`, f.ofRollups())
 	f = &Filter{PeersOf: []string{"web"}, Namespaces: []string{"n"}, External: true, Unattributed: true, StagedDenied: true}
 	assert.Equal(t, ` | source_service_identity="web" or destination_service_identity="web"`+
@@ -44,6 +44,9 @@ func TestFilterAsLogQL(t *testing.T) {
 		` | calico_policy_egress_pending!="" or calico_policy_ingress_pending!=""`+
 		` | source_service_identity=~"internet|private|networkset:.*" or destination_service_identity=~"internet|private|networkset:.*"`+
 		` | source_service_identity=~".*[?]|" or destination_service_identity=~".*[?]|"`, f.ofFlows())
+	f = &Filter{Denied: true, Unconfirmed: true}
+	assert.Equal(t, ` |= " deny " or " unconfirmed "`, f.ofFlows())
+	assert.Equal(t, ` |= " deny " or " unconfirmed " or " * -> " or "closed "`, f.ofRollups())
 	assert.Empty(t, (&Filter{}).ofFlows())
 	assert.Empty(t, (&Filter{}).ofRollups())
 }
@@ -101,25 +104,68 @@ func TestLedger(t *testing.T) {
 	first := flowlog.Coverage{Start: 990, End: 1005, Status: flowlog.StatusComplete}
 	gap := flowlog.Gap{From: 1020, To: 1065, Window: 15, Cause: flowlog.CauseRingOverrun}
 	for _, write := range []func(plog.LogRecord){final.WriteTo, settled.WriteTo, first.WriteTo, gap.WriteTo, gap.WriteTo} {
-		require.NoError(t, l.add(coverageEntry(write)))
+		l.add(coverageEntry(write))
 	}
 	l.whole = []interval{{1080, 1110}}
 	c := l.coverage(960, 1380, 975, 1455)
 	at := func(s int64) time.Time { return time.Unix(s, 0).UTC() }
 	assert.Equal(t, Coverage{
 		From: at(960), To: at(1380), WindowSeconds: 15,
-		Windows: 24, Complete: 3, Partial: 1, Missing: 3, Unrecorded: 17, Before: 1, Pending: 3, Percent: 12.5,
+		Windows: 24, Complete: 3, Partial: 1, Missing: 3, Unrecorded: 17, Before: 1, Pending: 3, Provisional: 1, Percent: 12.5,
 		Holes: []Hole{
-			{at(960), at(975), StatusBefore, "", 1},
-			{at(975), at(990), StatusUnrecorded, "", 1},
-			{at(1005), at(1020), flowlog.StatusPartial, flowlog.CauseRejected, 1},
-			{at(1020), at(1065), flowlog.StatusMissing, flowlog.CauseRingOverrun, 3},
-			{at(1065), at(1080), StatusUnrecorded, "", 1},
-			{at(1110), at(1335), StatusUnrecorded, "", 15},
-			{at(1335), at(1380), StatusPending, "", 3},
+			hole(960, 975, StatusBefore, "", 1),
+			hole(975, 990, StatusUnrecorded, "", 1),
+			hole(1005, 1020, flowlog.StatusPartial, flowlog.CauseRejected, 1),
+			hole(1020, 1065, flowlog.StatusMissing, flowlog.CauseRingOverrun, 3),
+			hole(1065, 1080, StatusUnrecorded, "", 1),
+			hole(1110, 1335, StatusUnrecorded, "", 15),
+			hole(1335, 1380, StatusPending, "", 3),
 		},
 	}, c)
-	require.Error(t, l.add(&Entry{Line: "hello"}))
+}
+
+// What nodes that were silent have hidden is added up over a run of windows.
+func TestLedgerOfSilentNodes(t *testing.T) {
+	l := newLedger()
+	for start, n := range map[int64]int64{0: 3, 15: 4, 45: 5} {
+		c := flowlog.Coverage{Start: start, End: start + 15, Status: flowlog.StatusPartial, Final: true, Cause: flowlog.CauseNodesSilent, Pairs: 10, OneSided: n}
+		l.add(coverageEntry(c.WriteTo))
+	}
+	c := flowlog.Coverage{Start: 30, End: 45, Status: flowlog.StatusComplete, Final: true, Pairs: 10, OneSided: 1}
+	l.add(coverageEntry(c.WriteTo))
+	holes := l.coverage(0, 60, 0, 10000).Holes
+	require.Len(t, holes, 2)
+	assert.Equal(t, []int64{2, 20, 7}, []int64{holes[0].Windows, holes[0].Pairs, holes[0].OneSided})
+	assert.Equal(t, []int64{1, 10, 5}, []int64{holes[1].Windows, holes[1].Pairs, holes[1].OneSided})
+}
+
+// Lines of another version are counted once each, and make their windows what they are:
+// without a record that can be read, or with a part of it.
+func TestLedgerOfAnotherVersion(t *testing.T) {
+	l := newLedger()
+	for _, e := range []Entry{
+		{Time: time.Unix(0, 0), Line: "window 1970-01-01T00:00:00Z 1970-01-01T00:00:15Z complete settled cause - flows 1"},
+		{Time: time.Unix(0, 0), Line: "window 1970-01-01T00:00:00Z 1970-01-01T00:00:15Z complete final cause - flows 1"},
+		{Time: time.Unix(0, 0), Line: "window 1970-01-01T00:00:00Z 1970-01-01T00:00:15Z complete final cause - flows 1"},
+		{Time: time.Unix(15, 0), Line: "gap 1970-01-01T00:00:15Z 1970-01-01T00:00:30Z missing final cause x windows 1"},
+		{Time: time.Unix(30, 0), Line: "v1 gap 1970-01-01T00:00:30Z 1970-01-01T00:00:45Z missing final cause x windows 7"},
+		{Time: time.Unix(45, 0), Line: flowlog.Version + " gap 1970-01-01T00:00:45Z 1970-01-01T00:01:00Z missing final cause x windows 700"},
+	} {
+		l.add(&e)
+	}
+	// The collector was upgraded between the two listings of the window at 60.
+	l.add(&Entry{Time: time.Unix(60, 0), Line: "window settled"})
+	for start := int64(60); start < 105; start += 15 {
+		l.add(coverageEntry((&flowlog.Coverage{Start: start, End: start + 15, Status: flowlog.StatusComplete, Final: true}).WriteTo))
+	}
+	l.lacks(77, 3)
+	c := l.coverage(0, 105, 0, 10000)
+	assert.Equal(t, []Hole{
+		hole(0, 60, StatusUnrecorded, CauseVersion, 4),
+		hole(60, 90, flowlog.StatusPartial, CauseVersion, 2),
+	}, c.Holes)
+	assert.Equal(t, int64(6+3), c.Unreadable)
+	assert.Equal(t, int64(1), c.Complete)
 }
 
 func TestBand(t *testing.T) {
@@ -150,7 +196,7 @@ func TestDiff(t *testing.T) {
 	}
 	assert.Equal(t, []string{"new"}, names(a.Appeared), "nothing lacks before")
 	assert.Equal(t, []string{"gone"}, names(a.Vanished))
-	assert.Equal(t, []UnclearEdge{{edge("rare", "allow", 20), "before", 20}}, a.Unclear)
+	assert.Equal(t, []UnclearEdge{{edge("rare", "allow", 20), "before", 20, false}}, a.Unclear)
 	assert.Equal(t, []VerdictChange{
 		{"both", "x", 1, "tcp", []string{"allow"}, []string{"allow", "deny"}, []string{"deny"}},
 		{"turned", "x", 1, "tcp", []string{"allow"}, []string{"deny"}, []string{"deny"}},
@@ -161,4 +207,43 @@ func TestDiff(t *testing.T) {
 	holed.To = time.Unix(7200+4*3600, 0)
 	a = diff("c", []Edge{edge("rare", "allow", 5), edge("gone", "allow", 6)}, nil, hour, holed)
 	assert.Equal(t, []string{"gone"}, names(a.Vanished))
+}
+
+// A verdict that is unconfirmed is no other verdict, and one that may be among what is
+// unconfirmed has not vanished.
+func TestDiffOfUnconfirmedVerdicts(t *testing.T) {
+	const allow, deny, unconfirmed = flowlog.ActionAllow, flowlog.ActionDeny, flowlog.ActionUnconfirmed
+	whole := Coverage{From: time.Unix(0, 0), To: time.Unix(3600, 0), Windows: 240, Complete: 240}
+	edges := func(actions []string) (list []Edge) {
+		for _, action := range actions {
+			list = append(list, Edge{Source: "a", Destination: "b", Port: 1, Transport: "tcp", Action: action, Totals: Totals{Windows: 100}})
+		}
+		return list
+	}
+	for _, tt := range []struct {
+		before, after []string
+		unclear       []string
+		changed, same int
+		appeared      int
+	}{
+		{before: []string{allow}, after: []string{unconfirmed}, unclear: []string{"before allow", "after unconfirmed"}},
+		{before: []string{unconfirmed}, after: []string{deny}, unclear: []string{"after deny", "before unconfirmed"}},
+		{before: []string{allow}, after: []string{allow, unconfirmed}, unclear: []string{"after unconfirmed"}, same: 1},
+		{before: []string{allow, unconfirmed}, after: []string{unconfirmed}, unclear: []string{"before allow"}, same: 1},
+		{before: []string{unconfirmed}, after: []string{unconfirmed}, same: 1},
+		{before: []string{allow}, after: []string{deny, unconfirmed}, unclear: []string{"before allow", "after unconfirmed"}, changed: 1},
+		{after: []string{unconfirmed}, appeared: 1},
+	} {
+		a := diff("c", edges(tt.before), edges(tt.after), whole, whole)
+		var unclear []string
+		for _, e := range a.Unclear {
+			assert.True(t, e.Unconfirmed)
+			unclear = append(unclear, e.Seen+" "+e.Action)
+		}
+		assert.Equal(t, tt.unclear, unclear, "%+v", tt)
+		assert.Len(t, a.Changed, tt.changed, "%+v", tt)
+		assert.Equal(t, tt.same, a.Same, "%+v", tt)
+		assert.Len(t, a.Appeared, tt.appeared, "%+v", tt)
+		assert.Empty(t, a.Vanished)
+	}
 }

@@ -22,14 +22,13 @@ type DiffAnswer struct {
 	Vanished []Edge `json:"vanished"`
 	// Changed are source, destination and port whose verdict is another.
 	Changed []VerdictChange `json:"changed"`
-	// Unclear are edges that were seen in one time only, and so rarely that the windows
-	// which the other lacks can hide them: nobody can tell whether they changed.
+	// Unclear are edges that were seen in one time only, and nobody can tell whether they
+	// changed: so rarely that the windows which the other lacks can hide them, or with one
+	// of the two verdicts unconfirmed.
 	Unclear []UnclearEdge `json:"cannot_tell"`
 	Same    int           `json:"same"` // edges of both
-	// Unreadable are records of a version that this reader does not know.
-	Unreadable int64    `json:"unreadable_records"`
-	Before     Coverage `json:"coverage_before"`
-	After      Coverage `json:"coverage_after"`
+	Before  Coverage      `json:"coverage_before"`
+	After   Coverage      `json:"coverage_after"`
 }
 
 // VerdictChange is a change of what is allowed.
@@ -50,24 +49,23 @@ type UnclearEdge struct {
 	Seen string `json:"seen"` // "before" or "after"
 	// Lacking is how many windows the other time lacks.
 	Lacking int64 `json:"windows_lacking"`
+	// Unconfirmed: the other time has traffic of the same ends and port, and one of the two
+	// is unconfirmed, so that their verdicts cannot be compared.
+	Unconfirmed bool `json:"unconfirmed"`
 }
 
 // Diff answers what has changed.
 func (t *Trail) Diff(ctx context.Context, q *DiffQuestion) (*DiffAnswer, error) {
 	var times [2][]Edge
 	var coverages [2]Coverage
-	var unreadable int64
 	for i, span := range []Span{q.Before, q.After} {
 		s, err := t.sum(ctx, &question{interval: alignedTo(span), filter: &q.Filter, coarsest: q.Filter.coarsest(day)})
 		if err != nil {
 			return nil, err
 		}
 		times[i], coverages[i] = edgesOf(s.parts), s.coverage
-		unreadable += s.read.Unreadable
 	}
-	a := diff(t.Cluster, times[0], times[1], coverages[0], coverages[1])
-	a.Unreadable = unreadable
-	return a, nil
+	return diff(t.Cluster, times[0], times[1], coverages[0], coverages[1]), nil
 }
 
 func diff(cluster string, before, after []Edge, coverBefore, coverAfter Coverage) *DiffAnswer {
@@ -88,8 +86,10 @@ func diff(cluster string, before, after []Edge, coverBefore, coverAfter Coverage
 				if seen == "before" {
 					a.Same++
 				}
+			case e.Action == flowlog.ActionUnconfirmed && len(actions) > 0, slices.Contains(actions, flowlog.ActionUnconfirmed):
+				a.Unclear = append(a.Unclear, UnclearEdge{*e, seen, lacking(other), true})
 			case hides(e, own, other):
-				a.Unclear = append(a.Unclear, UnclearEdge{*e, seen, lacking(other)})
+				a.Unclear = append(a.Unclear, UnclearEdge{*e, seen, lacking(other), false})
 			case len(actions) > 0:
 				a.changed(e, old[pair], young[pair], after)
 			default:

@@ -29,10 +29,12 @@ type EdgesAnswer struct {
 	Cluster string `json:"cluster"`
 	Edges   []Edge `json:"edges"`
 	// Found is how many edges there are, of which Edges are the first.
-	Found    int      `json:"found"`
-	Denied   int      `json:"denied"`
-	Read     Read     `json:"read"`
-	Coverage Coverage `json:"coverage"`
+	Found int `json:"found"`
+	// Denied and Unconfirmed are how many of them are.
+	Denied      int      `json:"denied"`
+	Unconfirmed int      `json:"unconfirmed"`
+	Read        Read     `json:"read"`
+	Coverage    Coverage `json:"coverage"`
 }
 
 // Edge is an edge and what was seen of it.
@@ -170,8 +172,11 @@ func (t *Trail) Edges(ctx context.Context, q *EdgesQuestion) (*EdgesAnswer, erro
 	}
 	a.Found = len(a.Edges)
 	for i := range a.Edges {
-		if a.Edges[i].Action == flowlog.ActionDeny {
+		switch a.Edges[i].Action {
+		case flowlog.ActionDeny:
 			a.Denied++
+		case flowlog.ActionUnconfirmed:
+			a.Unconfirmed++
 		}
 	}
 	if q.Limit > 0 && len(a.Edges) > q.Limit {

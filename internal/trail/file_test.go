@@ -250,7 +250,7 @@ func flowsLine(t testing.TB, start int64, n int) string {
 		flow := flowlog.Flow{
 			Source:      flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: "web", Name: "web-6c9f8d7b5-*"},
 			Destination: flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: name, Name: name + "-*"},
-			Transport:   "tcp", Port: 8080, Action: flowlog.ActionAllow, Reporter: flowlog.ReporterBoth, Deciding: hit, Ingress: hit,
+			Transport:   "tcp", Port: 8080, Action: flowlog.ActionAllow, Reporter: flowlog.ReporterBoth, Counts: true, Deciding: hit, Ingress: hit,
 			Start: start, End: start + 15,
 			Counters: flowlog.Counters{SourcePackets: 20, SourceBytes: 1500, DestinationPackets: 18, DestinationBytes: 90000, ConnectionsStarted: 2},
 		}

@@ -18,9 +18,10 @@ type Filter struct {
 	// Namespaces are namespaces of either side; `*` stands for any text.
 	Namespaces []string
 	Ports      []int64
-	Denied     bool
-	// StagedDenied: allowed, and denied with the staged policies in force. Rollups do not
-	// know of it.
+	// Denied and Unconfirmed are outcomes; both together are either.
+	Denied, Unconfirmed bool
+	// StagedDenied: not denied, and denied with the staged policies in force. Rollups do
+	// not know of it.
 	StagedDenied bool
 	// External: either side is outside the cluster, internet, private or a network set.
 	External bool
@@ -36,21 +37,42 @@ func (f *Filter) Matches(e *flowlog.Edge) bool {
 		(len(f.PeersOf) == 0 || either(func(i string) bool { return anyGlob(f.PeersOf, i) })) &&
 		(len(f.Namespaces) == 0 || either(f.inNamespaces)) &&
 		(len(f.Ports) == 0 || slices.Contains(f.Ports, e.Port)) &&
-		(!f.Denied || e.Action == flowlog.ActionDeny) &&
+		f.wantsAction(e.Action) &&
 		(!f.External || either(IsExternal)) &&
 		(!f.Unattributed || either(IsUnattributed))
 }
 
-// MatchesFlow reports whether the flow is wanted.
+// actions are the outcomes that are wanted, none for all.
+func (f *Filter) actions() (list []string) {
+	if f.Denied {
+		list = append(list, flowlog.ActionDeny)
+	}
+	if f.Unconfirmed {
+		list = append(list, flowlog.ActionUnconfirmed)
+	}
+	return list
+}
+
+func (f *Filter) wantsAction(action string) bool {
+	actions := f.actions()
+	return len(actions) == 0 || slices.Contains(actions, action)
+}
+
+// MatchesFlow reports whether the flow is wanted. Whoever asks for an outcome asks for what
+// happened, and of that only records that count are evidence.
 func (f *Filter) MatchesFlow(flow *Flow) bool {
 	return f.Matches(&flow.Edge) &&
-		(!f.StagedDenied || flow.Action == flowlog.ActionAllow && flow.PendingAction() == flowlog.ActionDeny)
+		(flow.Counts || !f.ofOutcome()) &&
+		(!f.StagedDenied || flow.Action != flowlog.ActionDeny && flow.PendingAction() == flowlog.ActionDeny)
 }
+
+// ofOutcome reports whether the filter asks for outcomes.
+func (f *Filter) ofOutcome() bool { return f.Denied || f.Unconfirmed || f.StagedDenied }
 
 // some reports whether not every edge is wanted.
 func (f *Filter) some() bool {
 	return len(f.Source)+len(f.Destination)+len(f.PeersOf)+len(f.Namespaces)+len(f.Ports) > 0 ||
-		f.Denied || f.StagedDenied || f.External || f.Unattributed
+		f.ofOutcome() || f.External || f.Unattributed
 }
 
 // IsExternal reports whether an identity is outside the cluster.
@@ -123,12 +145,16 @@ var (
 	ingressLabel     = Label(flowlog.PolicyIngressPending)
 )
 
-// ofFlows is the filter as LogQL for flow records: at least what Matches wants.
+// thatCount is LogQL for the flow records that count.
+const thatCount = ` != " uncounted"`
+
+// ofFlows is the filter as LogQL for flow records: at least what Matches wants. Records of
+// another version pass, as far as they look alike: they are told of.
 func (f *Filter) ofFlows() string {
 	var b strings.Builder
 	contains := func(texts ...string) { b.WriteString(containing(texts...)) }
-	if f.Denied {
-		contains(flowlog.OutcomeText(flowlog.ActionDeny))
+	if actions := f.actionTexts(); len(actions) > 0 {
+		contains(actions...)
 	}
 	if len(f.Ports) > 0 {
 		contains(portTexts(f.Ports)...)
@@ -195,10 +221,18 @@ func (f *Filter) ofRollups() string {
 	if len(f.Ports) > 0 {
 		contains(portTexts(f.Ports)...)
 	}
-	if f.Denied {
-		contains(flowlog.ActionText(flowlog.ActionDeny))
+	if actions := f.actionTexts(); len(actions) > 0 {
+		contains(actions...)
 	}
 	return b.String()
+}
+
+// actionTexts are parts of the lines of the outcomes that are wanted.
+func (f *Filter) actionTexts() (list []string) {
+	for _, action := range f.actions() {
+		list = append(list, flowlog.ActionText(action))
+	}
+	return list
 }
 
 // containing is LogQL for lines that have any of the texts.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,8 +28,6 @@ type FlowsAnswer struct {
 	Back     time.Time `json:"read_back_to"`
 	More     bool      `json:"more"` // there may be older ones
 	Coverage Coverage  `json:"coverage"`
-	// Unreadable are records of a version that this reader does not know.
-	Unreadable int64 `json:"unreadable_records"`
 }
 
 // FlowRecord is one flow in one window.
@@ -50,13 +49,28 @@ type FlowRecord struct {
 	PendingAction       string `json:"pending_action,omitempty"` // with staged policies in force
 	Policy              string `json:"policy,omitempty"`         // the hit that decided
 	Late                bool   `json:"late,omitempty"`
-	SentPackets         int64  `json:"sent_packets"`
-	SentBytes           int64  `json:"sent_bytes"`
-	BackPackets         int64  `json:"back_packets"`
-	BackBytes           int64  `json:"back_bytes"`
-	ConnectionsStarted  int64  `json:"connections_started"`
-	Line                string `json:"line"` // the record as it stands in the trail
+	// NotCounted says why the record is in no sum: one of the NotCounted values, "" if it is.
+	NotCounted string `json:"not_counted,omitempty"`
+	// Split is of how many of Goldmane's rows, that differ in their policies only, the
+	// record was made; 0 where it was one.
+	Split              int    `json:"split,omitempty"`
+	SentPackets        int64  `json:"sent_packets"`
+	SentBytes          int64  `json:"sent_bytes"`
+	BackPackets        int64  `json:"back_packets"`
+	BackBytes          int64  `json:"back_bytes"`
+	ConnectionsStarted int64  `json:"connections_started"`
+	Line               string `json:"line"` // the record as it stands in the trail
 }
+
+// Why a record is in no sum.
+const (
+	// NotCountedNoTraffic: the window saw no packet of it.
+	NotCountedNoTraffic = "no_traffic"
+	// NotCountedBySource and NotCountedByDestination: records that the source's node, or the
+	// destination's, reported count the same traffic.
+	NotCountedBySource      = "counted_by_source"
+	NotCountedByDestination = "counted_by_destination"
+)
 
 // Flows answers with single records. It looks from the end of the span backwards, in
 // stretches that grow, until there are enough. It never holds more flows than twice the
@@ -67,7 +81,7 @@ func (t *Trail) Flows(ctx context.Context, q *FlowsQuestion) (*FlowsAnswer, erro
 		return nil, err
 	}
 	l := newLedger()
-	f := &newest{FlowsQuestion: q}
+	f := &newest{FlowsQuestion: q, unreadable: make(map[int64]int64)}
 	at, stretch, crowded := all.to, int64(leastRead), all.to
 	for at > begin && (q.Limit == 0 || len(f.found) < q.Limit) {
 		i := interval{max(at-stretch, begin), at}
@@ -92,7 +106,10 @@ func (t *Trail) Flows(ctx context.Context, q *FlowsQuestion) (*FlowsAnswer, erro
 	if err := t.noteGone(ctx, l, []interval{{at, all.to}}); err != nil {
 		return nil, err
 	}
-	a := &FlowsAnswer{Cluster: t.Cluster, Flows: []FlowRecord{}, More: at > begin, Unreadable: f.unreadable}
+	for second, records := range f.unreadable {
+		l.lacks(second, records)
+	}
+	a := &FlowsAnswer{Cluster: t.Cluster, Flows: []FlowRecord{}, More: at > begin}
 	a.More = f.cut(q.Limit) || a.More
 	for i := range f.found {
 		a.Flows = append(a.Flows, f.found[i].record(l.window))
@@ -118,21 +135,21 @@ func halved(stretch int64) int64 { return max(stretch/2/defaultWindow*defaultWin
 type newest struct {
 	*FlowsQuestion
 	found      []timedFlow
-	more       bool // flows were left out
-	unreadable int64
+	more       bool            // flows were left out
+	unreadable map[int64]int64 // records that cannot be read, by second
 }
 
 // readNewest adds the flows of a stretch that is older than those before, or returns
 // errCrowded and adds none.
 func (t *Trail) readNewest(ctx context.Context, f *newest, i interval) error {
-	part := &newest{}
+	part := &newest{unreadable: make(map[int64]int64)}
 	most := 2*f.Limit + defaultPageSize
 	read := &Question{Cluster: t.Cluster, Stream: flowlog.StreamFlows, Filter: f.Filter.ofFlows(), Spans: []Span{unix(i.from, i.to)}}
 	err := t.Source.Read(ctx, read, func(e *Entry) error {
 		flow, err := ParseFlow(e)
 		switch {
 		case err != nil:
-			part.unreadable++
+			part.unreadable[e.Time.Unix()]++
 			return nil //nolint:nilerr // it is counted, and said
 		case !f.Filter.MatchesFlow(&flow):
 			return nil
@@ -151,7 +168,7 @@ func (t *Trail) readNewest(ctx context.Context, f *newest, i interval) error {
 	}
 	f.found = append(f.found, part.found...)
 	f.more = f.more || part.more
-	f.unreadable += part.unreadable
+	maps.Copy(f.unreadable, part.unreadable)
 	return nil
 }
 
@@ -178,7 +195,7 @@ func (f *timedFlow) record(window int64) FlowRecord {
 		Source: f.Edge.Source, Destination: f.Edge.Destination,
 		Port: f.Port, Transport: f.Transport, Action: f.Action,
 		SourceEndpoint: endpoint(&f.Source), DestinationEndpoint: endpoint(&f.Destination),
-		Reporter: f.Reporter, PendingAction: f.PendingAction(), Policy: f.Deciding, Late: f.Late,
+		Reporter: f.Reporter, PendingAction: f.PendingAction(), Policy: f.Deciding, Late: f.Late, NotCounted: f.notCounted(), Split: f.Split,
 		SentPackets: f.SourcePackets, SentBytes: f.SourceBytes, BackPackets: f.DestinationPackets, BackBytes: f.DestinationBytes,
 		ConnectionsStarted: f.ConnectionsStarted, Line: f.line,
 	}
@@ -189,6 +206,18 @@ func (f *timedFlow) record(window int64) FlowRecord {
 		r.Service = f.Service.Namespace + "/" + f.Service.Name
 	}
 	return r
+}
+
+func (f *timedFlow) notCounted() string {
+	switch {
+	case f.Counts:
+		return ""
+	case f.NoTraffic():
+		return NotCountedNoTraffic
+	case f.Reporter == flowlog.ReporterDestination:
+		return NotCountedBySource
+	}
+	return NotCountedByDestination
 }
 
 // endpoint is an endpoint's name for people.

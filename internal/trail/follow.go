@@ -32,18 +32,18 @@ type FollowQuestion struct {
 
 // Followed is a window that is new in the trail.
 type Followed struct {
-	Window Hole // complete, partial or missing
+	Window Hole // complete, partial, missing, or unrecorded where its record cannot be read
 	// Flows are those that match, in the order of time; of a window that was looked at
 	// again, those that came late.
 	Flows []FlowRecord
 	Late  bool
-	// Unreadable are records of a version that this reader does not know.
+	// Unreadable is how many flow records of it cannot be read.
 	Unreadable int64
 }
 
 // Follow calls fn for every window that is written from now on, until ctx ends; it returns
-// the error of ctx, of fn, or of reading. A window is written about a minute after its
-// start, and again, where flows came late, five minutes later. It can be read for the
+// the error of ctx, of fn, or of reading. A window is written about 75 s after its start,
+// and again, where flows came late or could not be decided, five minutes later. It can be read for the
 // first time up to an hour late, after the Collector was away.
 func (t *Trail) Follow(ctx context.Context, q *FollowQuestion, fn func(*Followed) error) error {
 	f := &follower{Trail: t, q: q, known: make(map[string]int64), ledger: newLedger(), seen: make(map[int64]bool)}
@@ -105,13 +105,14 @@ func (f *follower) look(ctx context.Context) error {
 	}
 	for i := range news {
 		f.known[news[i].Line] = news[i].Time.Unix()
-		if err := f.ledger.add(&news[i]); err != nil {
-			return err
-		}
+		f.ledger.add(&news[i])
 	}
 	if !f.looked {
 		f.looked = true
 		for start := range f.ledger.windows {
+			f.seen[start] = true
+		}
+		for start := range f.ledger.foreign {
 			f.seen[start] = true
 		}
 		return nil // what was there before is no news
@@ -164,34 +165,42 @@ func (f *follower) forget(back int64) {
 			delete(f.seen, start)
 		}
 	}
+	for start := range f.ledger.foreign {
+		if start < back {
+			delete(f.ledger.foreign, start)
+			delete(f.seen, start)
+		}
+	}
 	f.ledger.gaps = slices.DeleteFunc(f.ledger.gaps, func(g flowlog.Gap) bool { return g.To <= back })
 }
 
 // tell returns what one entry of the coverage stream is news of, or nil.
 func (f *follower) tell(ctx context.Context, e *Entry) (*Followed, error) {
-	if flowlog.IsGap(e.Line) {
-		g, err := flowlog.ParseGap(e.Line)
-		if err != nil {
-			return nil, err
-		}
-		return &Followed{Window: Hole{time.Unix(g.From, 0).UTC(), time.Unix(g.To, 0).UTC(), flowlog.StatusMissing, g.Cause, g.Windows()}}, nil
+	if g, err := flowlog.ParseGap(e.Line); err == nil {
+		return &Followed{Window: hole(g.From, g.To, flowlog.StatusMissing, g.Cause, g.Windows())}, nil
 	}
 	c, err := flowlog.ParseCoverage(e.Line)
 	if err != nil {
-		return nil, err
+		start := e.Time.Unix()
+		if f.seen[start] {
+			return nil, nil
+		}
+		f.seen[start] = true
+		return &Followed{Window: hole(start, start+f.ledger.window, StatusUnrecorded, CauseVersion, 1)}, nil
 	}
 	again := c.Final && f.seen[c.Start]
 	if again && c.Late == 0 {
 		return nil, nil
 	}
-	told := &Followed{Late: again, Window: Hole{time.Unix(c.Start, 0).UTC(), time.Unix(c.End, 0).UTC(), c.Status, c.Cause, 1}}
+	told := &Followed{Late: again, Window: hole(c.Start, c.End, c.Status, c.Cause, 1)}
+	told.Window.Pairs, told.Window.OneSided = c.Pairs, c.OneSided
 	// What is late in a window that is to be looked at again may be there already, and
-	// will be told then. Only with `live: true` the first look finds late flows.
+	// will be told then.
 	wanted := func(flow *Flow) bool {
 		if again {
 			return flow.Late
 		}
-		return c.Final || !flow.Late || c.Late > 0
+		return c.Final || !flow.Late
 	}
 	var found []timedFlow
 	q := &Question{Cluster: f.Cluster, Stream: flowlog.StreamFlows, Filter: f.q.Filter.ofFlows(), Spans: []Span{unix(c.Start, c.End)}}

@@ -3,6 +3,7 @@ package trail
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -36,8 +37,11 @@ func follow(t *testing.T, m *memory, now int64, patience time.Duration) *followe
 	trail := &Trail{Source: m, Clock: f.clock}
 	go func() {
 		f.ended <- trail.Follow(ctx, q, func(w *Followed) error {
-			if w.Window.Status == flowlog.StatusMissing {
-				f.told <- "missing " + w.Window.From.Format(time.TimeOnly)
+			if w.Window.Status != flowlog.StatusComplete {
+				f.told <- w.Window.Status + " " + w.Window.From.Format(time.TimeOnly) + " " + w.Window.Cause
+			}
+			if w.Unreadable > 0 {
+				f.told <- fmt.Sprintf("%d unreadable %s", w.Unreadable, w.Window.From.Format(time.TimeOnly))
 			}
 			for _, flow := range sources(w.Flows) {
 				f.told <- flow
@@ -108,7 +112,7 @@ func TestFollowTellsOfWindowsThatAreReadLate(t *testing.T) {
 
 	gap := flowlog.Gap{From: now + 1740, To: now + 1755, Window: defaultWindow, Cause: flowlog.CauseReceiverDown}
 	m.write(flowlog.StreamCoverage, gap.WriteTo)
-	assert.Equal(t, []string{"missing 07:29:00"}, f.tick())
+	assert.Equal(t, []string{"missing 07:29:00 receiver_down"}, f.tick())
 }
 
 // A straggler that is there before its window is looked at for the first time is told once.

@@ -78,14 +78,13 @@ func (t *Trail) endOfGone(ctx context.Context, l *ledger, i interval) (int64, er
 }
 
 // hadRecords are the windows of an interval whose coverage says that they had records, in
-// order. A final coverage record counts what the last listing added, so Goldmane's rows
-// count too. What is young may be on its way.
+// order. What is young may be on its way.
 func (t *Trail) hadRecords(l *ledger, i interval) []int64 {
 	young := t.Clock.Now().Add(-pending).Unix()
 	var starts []int64
 	for start := i.from; start < min(i.to, young); start += l.window {
 		c, known := l.windows[start]
-		if known && c.Cause != flowlog.CauseRejected && c.Cause != CauseGone && (c.Records > 0 || c.Flows > c.Discarded) {
+		if known && c.Cause != flowlog.CauseRejected && c.Cause != CauseGone && c.Records > 0 {
 			starts = append(starts, start)
 		}
 	}

@@ -12,13 +12,13 @@ import (
 )
 
 // retained is an hour of coverage, of which flow records are left from 06:15 on. Its
-// windows were listed twice, and the last listing has added nothing.
+// windows were listed twice.
 func retained(t *testing.T) (*memory, *Trail) {
 	t.Helper()
 	m := &memory{}
 	for start := at(t, "06:00:00"); start < at(t, "07:00:00"); start += defaultWindow {
 		m.covered(start, 1, 0, false)
-		m.covered(start, 0, 0, true)
+		m.covered(start, 1, 0, true)
 		if start >= at(t, "06:15:00") {
 			m.flow(start, "web", false)
 		}
@@ -85,9 +85,9 @@ func TestWhatNeverWasIsNotGone(t *testing.T) {
 			c := flowlog.Coverage{Start: start, End: start + defaultWindow, Status: flowlog.StatusComplete, Final: true, Flows: 3, Discarded: 3}
 			m.write(flowlog.StreamCoverage, c.WriteTo)
 		},
-		"streamed live": func(m *memory, start int64) {
-			m.flow(start, "web", false)
-			m.covered(start, 0, 0, true)
+		"not decided yet": func(m *memory, start int64) {
+			c := flowlog.Coverage{Start: start, End: start + defaultWindow, Status: flowlog.StatusComplete, Flows: 3, Withheld: 3}
+			m.write(flowlog.StreamCoverage, c.WriteTo)
 		},
 		"kept now and then only": func(m *memory, start int64) {
 			if start%150 == 30 {

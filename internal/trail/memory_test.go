@@ -44,19 +44,30 @@ func (m *memory) flow(start int64, source string, late bool) {
 		Source:      flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: source, Name: "pod-*"},
 		Destination: flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: "api", Name: "api-*"},
 		Transport:   "tcp", Port: 443, Action: flowlog.ActionAllow, Reporter: flowlog.ReporterBoth,
-		Start: start, End: start + defaultWindow, Late: late,
+		Start: start, End: start + defaultWindow, Late: late, Counts: true,
 	}
+	m.record(&f)
+}
+
+// record writes a flow record, with the endpoints' namespaces for identities.
+func (m *memory) record(f *flowlog.Flow) {
 	line, key := f.AppendLine(nil)
 	m.write(flowlog.StreamFlows, func(lr plog.LogRecord) {
 		f.WriteTo(lr, string(line), key)
-		lr.SetTimestamp(pcommon.NewTimestampFromTime(flowlog.Timestamp(start, start+defaultWindow, key)))
-		lr.Attributes().PutStr(flowlog.SourceIdentity, source)
-		lr.Attributes().PutStr(flowlog.DestinationIdentity, "api")
+		lr.Attributes().PutStr(flowlog.SourceIdentity, f.Source.Namespace)
+		lr.Attributes().PutStr(flowlog.DestinationIdentity, f.Destination.Namespace)
 	})
 }
 
-// covered writes a window's coverage record. It is the settled one, or the final one, of
-// which records says what the listing has added.
+// line writes a line into a stream.
+func (m *memory) line(stream string, at int64, line string) {
+	m.write(stream, func(lr plog.LogRecord) {
+		lr.SetTimestamp(pcommon.NewTimestampFromTime(time.Unix(at, 0)))
+		lr.Body().SetStr(line)
+	})
+}
+
+// covered writes a window's coverage record, the settled one or the final one.
 func (m *memory) covered(start, records, late int64, final bool) {
 	c := flowlog.Coverage{Start: start, End: start + defaultWindow, Status: flowlog.StatusComplete, Final: final, Flows: 1, Records: records, Late: late}
 	m.write(flowlog.StreamCoverage, c.WriteTo)

@@ -2,6 +2,8 @@ package trail
 
 import (
 	"context"
+	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -35,9 +37,6 @@ type Read struct {
 	// these were.
 	RawSeconds int64 `json:"raw_seconds"`
 	Records    int64 `json:"flow_records"`
-	// Unreadable are flow records of a version that this reader does not know, which the
-	// answer lacks.
-	Unreadable int64 `json:"unreadable_records"`
 }
 
 // sum reads rollups where they cover whole days, hours and quarters, and flow records for
@@ -79,6 +78,8 @@ func (t *Trail) sumRollups(ctx context.Context, q *question, s *sums, l *ledger,
 	if err != nil {
 		return nil, err
 	}
+	list = r.noteForeign(l, length, list)
+	starts = wholeStarts(list, length)
 	closed := r.complete()
 	var doubtful []interval
 	for _, start := range starts {
@@ -137,14 +138,13 @@ func (t *Trail) sumFlows(ctx context.Context, q *question, s *sums, l *ledger, l
 	for n, i := range hours {
 		t.progress("flow records", n, len(hours))
 		a := newAdder(l.window, i)
-		read := &Question{Cluster: t.Cluster, Stream: flowlog.StreamFlows, Filter: q.filter.ofFlows() + keptForSums, Spans: []Span{unix(i.from, i.to)}}
+		read := &Question{Cluster: t.Cluster, Stream: flowlog.StreamFlows, Filter: thatCount + q.filter.ofFlows() + keptForSums, Spans: []Span{unix(i.from, i.to)}}
 		err := t.Source.Read(ctx, read, func(e *Entry) error {
 			flow, err := ParseFlow(e)
-			if err != nil {
-				s.read.Unreadable++
-				return nil //nolint:nilerr // it is counted, and said
-			}
-			if q.filter.MatchesFlow(&flow) {
+			switch {
+			case err != nil:
+				l.lacks(e.Time.Unix(), 1) // it is said
+			case flow.Counts && q.filter.MatchesFlow(&flow):
 				s.read.Records++
 				a.add(&flow)
 			}
@@ -154,7 +154,7 @@ func (t *Trail) sumFlows(ctx context.Context, q *question, s *sums, l *ledger, l
 			return err
 		}
 		s.parts = append(s.parts, a.parts()...)
-		if len(a.windows) == 0 {
+		if len(a.edges) == 0 {
 			if err := t.checkThere(ctx, l, i); err != nil {
 				return err
 			}
@@ -176,63 +176,47 @@ func (t *Trail) checkThere(ctx context.Context, l *ledger, i interval) error {
 	return err
 }
 
-// adder sums flow records of an interval up by edge.
+// adder sums flow records of an interval up by edge: those that count.
 type adder struct {
 	window int64
 	interval
-	windows map[edgeInterval]*flowlog.Tally
-	hits    map[flowlog.Edge]*hits
+	edges map[flowlog.Edge]*edgeSum
 }
 
-// hits are the policy hits that decided flows of an edge, and how many each did.
-type hits map[string]int64
+// edgeSum is what was seen of an edge.
+type edgeSum struct {
+	sum     flowlog.Sum
+	windows map[int64]struct{} // by start
+	hits    map[string]struct{}
+}
 
 func newAdder(window int64, i interval) *adder {
-	return &adder{window, i, make(map[edgeInterval]*flowlog.Tally), make(map[flowlog.Edge]*hits)}
+	return &adder{window, i, make(map[flowlog.Edge]*edgeSum)}
 }
 
 func (a *adder) add(f *Flow) {
-	key := edgeInterval{f.Edge, f.Time.Unix() / a.window * a.window}
-	tally := a.windows[key]
-	if tally == nil {
-		tally = &flowlog.Tally{}
-		a.windows[key] = tally
+	e := a.edges[f.Edge]
+	if e == nil {
+		e = &edgeSum{windows: make(map[int64]struct{}), hits: make(map[string]struct{})}
+		a.edges[f.Edge] = e
 	}
-	tally.Add(f.Reporter, &f.Counters)
-	if f.Deciding == "" {
-		return
+	e.sum.Add(&flowlog.Sum{Flows: 1, Counters: f.Counters})
+	e.windows[f.Time.Unix()/a.window*a.window] = struct{}{}
+	if f.Deciding != "" {
+		e.hits[f.Deciding] = struct{}{}
 	}
-	decided := a.hits[f.Edge]
-	if decided == nil {
-		decided = &hits{}
-		a.hits[f.Edge] = decided
-	}
-	(*decided)[f.Deciding]++
 }
 
 // parts are the sums as rollups.
 func (a *adder) parts() []flowlog.Rollup {
-	byEdge := make(map[flowlog.Edge]*flowlog.Rollup)
-	for key, tally := range a.windows {
-		r := byEdge[key.edge]
-		if r == nil {
-			r = &flowlog.Rollup{Edge: key.edge, Start: a.from, End: a.to, First: key.start}
-			byEdge[key.edge] = r
+	list := make([]flowlog.Rollup, 0, len(a.edges))
+	for edge, e := range a.edges {
+		r := flowlog.Rollup{Edge: edge, Start: a.from, End: a.to, Sum: e.sum, Windows: int64(len(e.windows)), First: math.MaxInt64}
+		for start := range e.windows {
+			r.First, r.Last = min(r.First, start), max(r.Last, start+a.window)
 		}
-		total := tally.Total()
-		r.Add(&total)
-		r.Windows++
-		r.First, r.Last = min(r.First, key.start), max(r.Last, key.start+a.window)
-	}
-	list := make([]flowlog.Rollup, 0, len(byEdge))
-	for edge, r := range byEdge {
-		if decided := a.hits[edge]; decided != nil {
-			for hit := range *decided {
-				r.Policies = append(r.Policies, hit)
-			}
-			slices.Sort(r.Policies)
-		}
-		list = append(list, *r)
+		r.Policies = slices.Sorted(maps.Keys(e.hits))
+		list = append(list, r)
 	}
 	return list
 }

@@ -2,6 +2,8 @@ package trail
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
@@ -39,6 +41,8 @@ type rollups struct {
 	closed map[int64]flowlog.Closing
 	// lumped are the intervals in which edges that may be wanted are one, `* -> *`.
 	lumped map[int64]bool
+	// foreign counts the lines of an interval that cannot be read, by start.
+	foreign map[int64]int64
 	// all is whether every edge is among best, wanted or not.
 	all bool
 }
@@ -49,7 +53,7 @@ type rollups struct {
 // of 90 days took half a second, while looking through 29 days of daily rollups took 1.2 s,
 // because Loki takes a range apart by the hour.
 func (t *Trail) readRollups(ctx context.Context, f *Filter, length int64, starts []int64) (*rollups, error) {
-	r := &rollups{best: make(map[edgeInterval]flowlog.Rollup), closed: make(map[int64]flowlog.Closing), lumped: make(map[int64]bool)}
+	r := &rollups{best: make(map[edgeInterval]flowlog.Rollup), closed: make(map[int64]flowlog.Closing), lumped: make(map[int64]bool), foreign: make(map[int64]int64)}
 	q := &Question{Cluster: t.Cluster, Stream: rollupStream(length), Filter: containing(flowlog.ClosingText())}
 	if f != nil {
 		q.Filter = containing(flowlog.FinalText(), flowlog.ClosingText()) + f.ofRollups()
@@ -62,7 +66,7 @@ func (t *Trail) readRollups(ctx context.Context, f *Filter, length int64, starts
 			q.Spans = append(q.Spans, unix(start+length-1, start+length))
 		}
 		if err := t.Source.Read(ctx, q, func(e *Entry) error {
-			r.take(e.Line, length, f)
+			r.take(e, length, f)
 			return nil
 		}); err != nil {
 			return nil, err
@@ -72,25 +76,49 @@ func (t *Trail) readRollups(ctx context.Context, f *Filter, length int64, starts
 }
 
 // take keeps what a line says: of several of one edge and interval, or that close one, the
-// latest. Others are first_seen events, provisional, or of a later version.
-func (r *rollups) take(s string, length int64, f *Filter) {
-	if c, err := flowlog.ParseClosing(s); err == nil {
-		if c.End-c.Start == length && c.Total > 0 && c.Sequence >= r.closed[c.Start].Sequence {
+// latest. First_seen events and provisional rollups are passed over.
+func (r *rollups) take(e *Entry, length int64, f *Filter) {
+	c, err := flowlog.ParseClosing(e.Line)
+	if err == nil {
+		if c.End-c.Start == length && c.Total > 0 && length%c.Total == 0 && c.Sequence >= r.closed[c.Start].Sequence {
 			r.closed[c.Start] = c
 		}
 		return
 	}
-	line, err := flowlog.ParseRollup(s)
+	if errors.Is(err, flowlog.ErrVersion) {
+		if strings.Contains(e.Line, flowlog.FinalText()) || strings.Contains(e.Line, flowlog.ClosingText()) {
+			r.foreign[e.Time.Unix()/length*length]++
+		}
+		return
+	}
+	line, err := flowlog.ParseRollup(e.Line)
 	if err != nil || f == nil || !line.Final || line.End-line.Start != length {
 		return
 	}
-	if line.Source == flowlog.OverflowIdentity && f.some() && (!f.Denied || line.Action == flowlog.ActionDeny) {
+	if line.Source == flowlog.OverflowIdentity && f.some() && f.wantsAction(line.Action) {
 		r.lumped[line.Start] = true
 	}
 	key := edgeInterval{line.Edge, line.Start}
 	if known, ok := r.best[key]; !ok || line.Sequence > known.Sequence {
 		r.best[key] = line
 	}
+}
+
+// noteForeign takes out of a list of intervals those of whose rollups none can be read, and
+// notes them: their flow records are of another version too, and reading months of them
+// would answer nothing.
+func (r *rollups) noteForeign(l *ledger, length int64, list []interval) []interval {
+	for _, lines := range r.foreign {
+		l.unreadable += lines
+	}
+	rest, _ := without(list, length, func(start int64) bool {
+		foreign := r.foreign[start] > 0 && r.closed[start].Total == 0
+		if foreign {
+			l.foreignRollups = append(l.foreignRollups, interval{start, start + length})
+		}
+		return foreign
+	})
+	return rest
 }
 
 // complete are the intervals whose rollups answer: closed, with as many edges as that says

@@ -48,7 +48,7 @@ func rawQuarter() []batch {
 		f := flowlog.Flow{
 			Source:      flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: "web", Name: "web-*"},
 			Destination: flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: "payments", Name: "api-*"},
-			Transport:   "tcp", Port: 443, Action: flowlog.ActionAllow, Reporter: flowlog.ReporterBoth,
+			Transport:   "tcp", Port: 443, Action: flowlog.ActionAllow, Reporter: flowlog.ReporterBoth, Counts: true,
 			Start: start, End: start + defaultWindow, Counters: flowlog.Counters{SourceBytes: 100},
 		}
 		flows.records = append(flows.records, func(lr plog.LogRecord) {

@@ -41,7 +41,7 @@ func (e *NoDataError) Error() string {
 	case e.File != "":
 		return fmt.Sprintf("%s: %s is about %s to %s; ask for a time in it", nothing, e.File, text(e.Begin), text(e.End))
 	case e.Young:
-		return fmt.Sprintf("%s yet: a window is there about a minute after its start, and it reaches until %s; ask for a longer time", nothing, text(e.End))
+		return fmt.Sprintf("%s yet: a window is there about 75 s after its start, and it reaches until %s; ask for a longer time", nothing, text(e.End))
 	case begins && !e.End.IsZero():
 		return fmt.Sprintf("%s: it reaches until %s, and goes on at %s; ask for a longer time, and `goldtrail coverage` says what is missing", nothing, text(e.End), text(e.Begin))
 	case begins:
@@ -166,11 +166,16 @@ func (t *Trail) end(ctx context.Context, before time.Time) (end time.Time, err e
 	}
 	q := &Question{Cluster: t.Cluster, Stream: flowlog.StreamCoverage, Spans: []Span{{span.From.Add(-hours), span.To}}}
 	l := newLedger()
-	err = t.Source.Read(ctx, q, l.add)
+	err = t.Source.Read(ctx, q, l.take)
+	newest := int64(0)
 	for _, c := range l.windows {
-		if at := time.Unix(c.End, 0); at.After(end) {
-			end = at
-		}
+		newest = max(newest, c.End)
+	}
+	for start := range l.foreign {
+		newest = max(newest, start+l.window)
+	}
+	if newest > 0 {
+		end = time.Unix(newest, 0)
 	}
 	return end, err
 }
@@ -191,7 +196,7 @@ func (t *Trail) first(ctx context.Context, span Span) (at time.Time, window int6
 				at = e.Time
 			}
 			if stream == flowlog.StreamCoverage {
-				return l.add(e)
+				l.add(e)
 			}
 			return nil
 		})
@@ -221,25 +226,28 @@ func (t *Trail) readCoverage(ctx context.Context, l *ledger, list []interval) er
 	for _, i := range merged(list) {
 		q.Spans = append(q.Spans, unix(i.from, i.to))
 	}
-	if err := t.Source.Read(ctx, q, l.add); err != nil {
+	if err := t.Source.Read(ctx, q, l.take); err != nil {
 		return err
 	}
 	// A gap's record has the time of its last window.
 	last := q.Spans[len(q.Spans)-1].To
 	q.Spans = []Span{{last, last.Add(gapsBeyond)}}
-	q.Filter = " |= " + `"gap "`
+	q.Filter = containing(gapWord)
 	for _, i := range merged(list) {
 		if end := unix(i.to, i.to+int64(gapsBeyond/time.Second)); end.To.Before(last) {
 			q.Spans = append(q.Spans, end)
 		}
 	}
 	return t.Source.Read(ctx, q, func(e *Entry) error {
-		if !flowlog.IsGap(e.Line) {
-			return nil
+		if strings.Contains(e.Line, gapWord) {
+			l.add(e)
 		}
-		return l.add(e)
+		return nil
 	})
 }
+
+// gapWord is in the line of a gap, whatever its version, and of no window's.
+const gapWord = "gap "
 
 // gapsBeyond is how long after a window's end the record of the gap it is in can be:
 // Goldmane's ring, by the trail's format.

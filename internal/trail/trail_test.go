@@ -26,7 +26,7 @@ func TestNoData(t *testing.T) {
 		{"08:01:00", "05:00:00", "05:30:00", "05:00:00Z to 2026-11-22T05:30:00Z: it begins at 2026-11-22T05:42:45Z; ask for a later time"},
 		{"08:01:00", "04:30:00", "04:59:00", "04:30:00Z to 2026-11-22T04:59:00Z: it begins at 2026-11-22T05:42:45Z; ask for a later time"},
 		{"08:01:00", "06:40:00", "06:50:00", "06:40:00Z to 2026-11-22T06:50:00Z: it reaches until 2026-11-22T06:30:00Z, and goes on at 2026-11-22T07:00:00Z; ask for a longer time, and `goldtrail coverage` says what is missing"},
-		{"08:01:00", "08:00:30", "08:01:00", "08:00:30Z to 2026-11-22T08:01:00Z yet: a window is there about a minute after its start, and it reaches until 2026-11-22T08:00:15Z; ask for a longer time"},
+		{"08:01:00", "08:00:30", "08:01:00", "08:00:30Z to 2026-11-22T08:01:00Z yet: a window is there about 75 s after its start, and it reaches until 2026-11-22T08:00:15Z; ask for a longer time"},
 		{"08:30:00", "08:29:30", "08:30:00", "08:29:30Z to 2026-11-22T08:30:00Z, nor after: it reaches until 2026-11-22T08:00:15Z; check that the collector runs, and writes to this Loki (its exporter's endpoint and tenant)"},
 	} {
 		trail := &Trail{Source: m, Clock: clockwork.NewFakeClockAt(time.Unix(at(t, tt.now), 0))}

@@ -51,7 +51,7 @@ func (t *Trail) wholeIntervals(ctx context.Context, l *ledger, length int64, lis
 	if err != nil {
 		return nil, err
 	}
-	rest, _ := without(list, length, func(start int64) bool {
+	rest, _ := without(r.noteForeign(l, length, list), length, func(start int64) bool {
 		c, i := r.closed[start], interval{start, start + length}
 		switch {
 		case c.Total == 0:
