@@ -213,7 +213,8 @@ func TestGoldmaneIsWell(t *testing.T) {
 	requireCheck(t, checks, "version", wanted{Skipped, "nothing in 1 flows", ""})
 	requireCheck(t, checks, "ring", wanted{OK, "238 windows of the 240", ""})
 	requireCheck(t, checks, "clock", wanted{OK, "within 30 s", ""})
-	require.Len(t, checks, 8)
+	requireCheck(t, checks, "flush interval", wanted{Skipped, "too few to tell", ""})
+	require.Len(t, checks, 9)
 
 	require.Empty(t, s.other)
 	require.NotEmpty(t, s.asked)
@@ -310,7 +311,7 @@ func TestGoldmaneRing(t *testing.T) {
 			s.traffic(tt.from, tt.to, tt.hits...)
 			checks := examineGoldmane(t, &Goldmane{Endpoint: s.address}, clockwork.NewFakeClockAt(now))
 			requireCheck(t, checks, tt.check, tt.want)
-			require.LessOrEqual(t, len(s.asked), 23, "docs/goldtrail.md says how many")
+			require.LessOrEqual(t, len(s.asked), 110, "docs/goldtrail.md says how many")
 		})
 	}
 }

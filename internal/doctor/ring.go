@@ -19,8 +19,13 @@ const (
 	kept = 240
 	// sealed is how many windows back the newest is that Goldmane would have streamed.
 	sealed = 2
-	// near is how many windows back flows are looked for one by one.
-	near = 8
+	// near is how many windows back flows are looked for one by one. Where nodes flush every
+	// 300 s, a node's newest flows began up to 675 s ago, and a single node's fill one window
+	// in 21.
+	near = 675/window + 1
+	// recent is how many windows back the newest flows are where nodes flush every 15 s, and
+	// some have missed a flush or two.
+	recent = 8
 	// firstArrival and lastArrival are how long after a window's start its flows come, in
 	// seconds: nodes send every 15 s, and up to 1.5 s later, what began 15 s before.
 	firstArrival, lastArrival = 15, 32
@@ -47,11 +52,17 @@ func (r *ring) start(back int64) int64 { return r.now - r.now%window - back*wind
 
 // list asks for one window, and for no more than size of its flows.
 func (r *ring) list(ctx context.Context, back, size int64) (*goldmane.FlowListResult, error) {
+	return r.ask(ctx, back, &goldmane.FlowListRequest{PageSize: size})
+}
+
+// ask sends a request for one window.
+func (r *ring) ask(ctx context.Context, back int64, request *goldmane.FlowListRequest) (*goldmane.FlowListResult, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	began := r.clock.Now()
-	start := r.start(back)
-	answer, err := r.flows.List(ctx, &goldmane.FlowListRequest{StartTimeGte: start, StartTimeLt: start + window, PageSize: size})
+	request.StartTimeGte = r.start(back)
+	request.StartTimeLt = request.StartTimeGte + window
+	answer, err := r.flows.List(ctx, request)
 	r.calls++
 	r.took = max(r.took, r.clock.Since(began))
 	return answer, err
@@ -76,6 +87,12 @@ func (r *ring) examine(ctx context.Context, s *section) {
 	r.version(s, answer.Flows)
 	if r.took > slow {
 		s.warn("ring", "Goldmane is overloaded, or a reader of its stream has stalled it", "not looked at: a List of one window took %s", r.took.Round(time.Millisecond))
+		return
+	}
+	if r.flushes(ctx, s, newest) && newest > recent {
+		// All nodes flush seldom, and where they are few most windows are empty.
+		s.skip("ring", "how far back flows go does not show where nodes flush so seldom")
+		s.skip("clock", "whether it is off does not show: the newest flows are %d s old, as they are where nodes flush so seldom", r.now-r.start(newest))
 		return
 	}
 	oldest, err := r.oldest(ctx, newest)
@@ -151,7 +168,7 @@ func (r *ring) offset(s *section, newest, oldest int64) {
 			return
 		}
 	case behind > tolerance:
-		s.warn(name, remedy, "the newest flows are of %s, %d s ago: either Goldmane's or the nodes' clock is %d to %d s behind this machine's, or there was no traffic", clockTime(r.start(newest)), age, behind, age-firstArrival)
+		s.warn(name, remedy, "the newest flows are of %s, %d s ago: either Goldmane's or the nodes' clock is %d to %d s behind this machine's, or there was no traffic, or nodes flush seldom (flowLogsFlushInterval)", clockTime(r.start(newest)), age, behind, age-firstArrival)
 		return
 	case oldest < kept-2 && oldest >= kept-20:
 		s.warn(name, remedy, "the oldest window is %d s younger than an hour: Goldmane started then, or its clock is that much ahead of this machine's; if that is still so in five minutes it is the clock", (kept-oldest)*window)
