@@ -203,6 +203,10 @@ func TestDiff(t *testing.T) {
 	}, a.Changed)
 	assert.Equal(t, 2, a.Same)
 
+	// Windows that will be looked at again may get the edge yet.
+	recent := Coverage{From: time.Unix(7200, 0), To: time.Unix(10800, 0), Windows: 240, Complete: 240, Provisional: 20}
+	assert.Len(t, diff("c", before[2:3], nil, hour, recent).Unclear, 1)
+
 	// A time four times as long has four times the occasions.
 	holed.To = time.Unix(7200+4*3600, 0)
 	a = diff("c", []Edge{edge("rare", "allow", 5), edge("gone", "allow", 6)}, nil, hour, holed)

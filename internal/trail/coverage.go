@@ -52,8 +52,8 @@ type Coverage struct {
 	// Before and Pending are windows that do not count.
 	Before  int64 `json:"before_trail"`
 	Pending int64 `json:"pending"`
-	// Provisional are those windows, of Complete and Partial, of which flows that come late,
-	// or could not be decided yet, may still be to come.
+	// Provisional are those of the complete windows that will be looked at once more: flows
+	// that come late, or could not be decided yet, may still be to come.
 	Provisional int64 `json:"provisional"`
 	// Unreadable are records that this reader cannot read, and that the answer lacks: those
 	// of another version of the trail's format.
@@ -221,12 +221,12 @@ func (l *ledger) status(start int64) (status, cause string) {
 // count adds the window that begins at start.
 func (c *Coverage) count(l *ledger, start int64, status, cause string) {
 	w := l.windows[start]
-	if !w.Final && (status == flowlog.StatusComplete || status == flowlog.StatusPartial) {
-		c.Provisional++
-	}
 	switch status {
 	case flowlog.StatusComplete:
 		c.Complete++
+		if !w.Final {
+			c.Provisional++
+		}
 		return
 	case flowlog.StatusPartial:
 		c.Partial++

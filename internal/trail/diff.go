@@ -134,7 +134,9 @@ func hides(e *Edge, own, other *Coverage) bool {
 }
 
 // lacking is how many windows of a time are not surely whole.
-func lacking(c *Coverage) int64 { return c.Incomplete() + c.Before + c.Pending }
+func lacking(c *Coverage) int64 {
+	return c.Incomplete() + c.Before + c.Pending + c.Provisional
+}
 
 // changed notes a change of verdict, once.
 func (a *DiffAnswer) changed(e *Edge, before, after []string, edges []Edge) {
