@@ -32,12 +32,13 @@ func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Checks Goldmane, Loki, Kubernetes and the Collector",
-		Long: `Checks what the trail rests on: Goldmane (reach, TLS, certificates, flows, clock), the Collector (health,
-what it counts), the rights in Kubernetes, Loki (reach, OTLP, limits, retention) and the trail itself (age of the
-newest records, the last hour). Each warning and failure comes with its remedy. What is not named is skipped.
+		Long: `Checks what the trail rests on: Goldmane (reach, TLS, certificates, flows, how often nodes flush, clock, what it
+counts), the Collector (health, what it counts), the rights in Kubernetes, Loki (reach, OTLP, limits, retention) and
+the trail itself (age of the newest records, the last hour, silent nodes). Each warning and failure comes with its remedy. What is not named is skipped.
 It changes nothing: Loki is sent an export without records, and of Goldmane single windows that are over are listed.`,
 		Example: `  goldtrail doctor --goldmane 127.0.0.1:7443 --goldmane-server-name goldmane.calico-system.svc \
     --goldmane-ca ca.crt --goldmane-cert tls.crt --goldmane-key tls.key
+  goldtrail doctor --goldmane-metrics http://127.0.0.1:9081/metrics
   goldtrail doctor --collector http://127.0.0.1:13133 --collector-metrics http://127.0.0.1:8888/metrics
   goldtrail doctor --kubeconfig ~/.kube/config --as system:serviceaccount:goldtrail:goldtrail-collector`,
 		Args:        wrongArgs(cobra.NoArgs),
@@ -72,6 +73,7 @@ It changes nothing: Loki is sent an export without records, and of Goldmane sing
 		e.environment = append(e.environment, v.variable)
 	}
 	flags.StringVar(&e.goldmane.ServerName, "goldmane-server-name", "", "name in Goldmane's certificate, where it is reached by another: goldmane.calico-system.svc through a port-forward")
+	flags.StringVar(&e.goldmane.MetricsURL, "goldmane-metrics", "", "what Goldmane counts, served where the Goldmane resource has a metricsPort, like http://127.0.0.1:9081/metrics")
 	flags.StringVar(&e.as, "as", "", "whose rights in Kubernetes, if not yours: system:serviceaccount:goldtrail:goldtrail-collector")
 	flags.StringVar(&e.collector.HealthURL, "collector", "", "the Collector's health_check, like http://127.0.0.1:13133")
 	flags.StringVar(&e.collector.MetricsURL, "collector-metrics", "", "the Collector's own metrics, like http://127.0.0.1:8888/metrics")
@@ -89,7 +91,9 @@ func (e *examined) patient(cmd *cobra.Command, a *app) (*doctor.Patient, error) 
 			*v.value = a.getenv(v.name)
 		}
 	}
-	for flag, address := range map[string]*string{"collector": &e.collector.HealthURL, "collector-metrics": &e.collector.MetricsURL} {
+	for flag, address := range map[string]*string{
+		"collector": &e.collector.HealthURL, "collector-metrics": &e.collector.MetricsURL, "goldmane-metrics": &e.goldmane.MetricsURL,
+	} {
 		if *address == "" {
 			continue
 		}
@@ -105,6 +109,8 @@ func (e *examined) patient(cmd *cobra.Command, a *app) (*doctor.Patient, error) 
 		p.Goldmane = g
 	case g.CAFile != "" || g.CertFile != "" || g.ServerName != "":
 		return nil, usagef("there are files or a name for Goldmane, and no Goldmane: give --goldmane or GOLDMANE_ENDPOINT")
+	case g.MetricsURL != "":
+		p.Goldmane = g
 	}
 	client, err := a.connection.client(cmd.Context())
 	if err != nil {

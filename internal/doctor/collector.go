@@ -37,7 +37,7 @@ func (c *Collector) examine(ctx context.Context, clock clockwork.Clock, s *secti
 	}
 }
 
-// fetch gets a page of the Collector.
+// fetch gets a page of the Collector or of Goldmane.
 func fetch(ctx context.Context, address string) (*reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

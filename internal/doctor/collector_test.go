@@ -123,7 +123,7 @@ func TestCollectorsMetrics(t *testing.T) {
 		{"certificate ends", "goldtrail_goldmane_ring_headroom 3500\ngoldtrail_goldmane_certificate_expiry 1795406400\n", "client certificate", wanted{Warning, "ends at", "renew"}},
 		{"certificate has ended", "goldtrail_goldmane_ring_headroom 3500\ngoldtrail_goldmane_certificate_expiry 1795000000\n", "client certificate", wanted{Failure, "ended at", "renew"}},
 		{"another port", "up 1\n", "metrics", wanted{Warning, "none of the receiver", "8888"}},
-		{"something else", "<html>\n", "metrics", wanted{Failure, "http://127.0.0.1", "metrics?"}},
+		{"something else", "<html>\n", "metrics", wanted{Failure, "serves no metrics", "--collector-metrics"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

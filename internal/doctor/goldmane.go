@@ -25,6 +25,8 @@ type Goldmane struct {
 	CAFile, CertFile, KeyFile string // PEM
 	// ServerName is the name that its certificate must have, that of Endpoint if "".
 	ServerName string
+	// MetricsURL is where it serves what it counts, "" if it is not to be looked at.
+	MetricsURL string
 }
 
 // maxAnswer is the receiver's default of max_recv_msg_size_mib.
@@ -32,12 +34,23 @@ const maxAnswer = 256 << 20
 
 func (g *Goldmane) examine(ctx context.Context, clock clockwork.Clock, s *section) {
 	if g == nil {
+		g = &Goldmane{}
+	}
+	reached := false
+	if g.Endpoint == "" {
 		s.skip("reach", "not named: give --goldmane host:port (GOLDMANE_ENDPOINT) and --goldmane-ca, --goldmane-cert, --goldmane-key")
-		return
+	} else if reached = g.reach(ctx, s); reached {
+		g.ask(ctx, clock, s)
 	}
-	if !g.reach(ctx, s) {
-		return
+	if g.MetricsURL != "" {
+		g.metrics(ctx, s)
+	} else if reached {
+		s.skip("metrics", "not named: "+metricsHint)
 	}
+}
+
+// ask checks what there is to say about the connection and the flows.
+func (g *Goldmane) ask(ctx context.Context, clock clockwork.Clock, s *section) {
 	through, ok := g.handshake(ctx, clock, s)
 	if !ok {
 		s.skip("flows", "without a good connection nothing is asked")

@@ -214,7 +214,8 @@ func TestGoldmaneIsWell(t *testing.T) {
 	requireCheck(t, checks, "ring", wanted{OK, "238 windows of the 240", ""})
 	requireCheck(t, checks, "clock", wanted{OK, "within 30 s", ""})
 	requireCheck(t, checks, "flush interval", wanted{Skipped, "too few to tell", ""})
-	require.Len(t, checks, 9)
+	requireCheck(t, checks, "metrics", wanted{Skipped, "--goldmane-metrics", ""})
+	require.Len(t, checks, 10)
 
 	require.Empty(t, s.other)
 	require.NotEmpty(t, s.asked)

@@ -23,7 +23,7 @@ const (
 	oldCursor = 2 * time.Minute
 )
 
-// metrics are the Collector's own.
+// metrics are what a process counts, the Collector or Goldmane.
 type metrics map[string]*dto.MetricFamily
 
 // suffixes are what an exporter of metrics puts behind a name, by how it is set.
@@ -78,23 +78,30 @@ func labelOf(s *dto.Metric, name string) string {
 	return ""
 }
 
-// metrics checks what the Collector counts.
-func (c *Collector) metrics(ctx context.Context, clock clockwork.Clock, s *section) {
-	r, err := fetch(ctx, c.MetricsURL)
-	if err == nil && r.status != http.StatusOK {
-		err = fmt.Errorf("%s answers %s", c.MetricsURL, r.said())
-	}
+// scrape gets a page of metrics in Prometheus' text format.
+func scrape(ctx context.Context, address string) (metrics, error) {
+	r, err := fetch(ctx, address)
 	if err != nil {
-		s.fail("metrics", "'--collector-metrics' is where service::telemetry::metrics serves Prometheus: METRICS_HOST and METRICS_PORT of the shipped configurations, with /metrics behind", "%v", err)
-		return
+		return nil, err
+	}
+	if r.status != http.StatusOK {
+		return nil, fmt.Errorf("%s answers %s", address, r.said())
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(r.body))
 	if err != nil {
-		s.fail("metrics", "is that address the Collector's metrics?", "%s: %v", c.MetricsURL, err)
+		return nil, fmt.Errorf("%s serves no metrics: %w", address, err)
+	}
+	return families, nil
+}
+
+// metrics checks what the Collector counts.
+func (c *Collector) metrics(ctx context.Context, clock clockwork.Clock, s *section) {
+	m, err := scrape(ctx, c.MetricsURL)
+	if err != nil {
+		s.fail("metrics", "'--collector-metrics' is where service::telemetry::metrics serves Prometheus: METRICS_HOST and METRICS_PORT of the shipped configurations, with /metrics behind", "%v", err)
 		return
 	}
-	m := metrics(families)
 	headroom, there := m.sum("goldtrail_goldmane_ring_headroom")
 	if !there {
 		s.warn("metrics", "is it the port of the Collector's own metrics (8888), and not that of the edges' counters (8889)? Is the receiver `goldmane` in a pipeline? Is service::telemetry::metrics::level none?",
