@@ -7,8 +7,6 @@ import (
 
 	"github.com/jonboulle/clockwork"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/extension/xextension/storage"
-	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
@@ -69,8 +67,8 @@ func mallocs() uint64 {
 	return m.Mallocs
 }
 
-// report says how fast it went, in flows, which is what a cluster has.
-func report(b *testing.B, flows int, before uint64) {
+// reportSpeed says how fast it went, in flows, which is what a cluster has.
+func reportSpeed(b *testing.B, flows int, before uint64) {
 	b.Helper()
 	total := float64(b.N) * float64(flows)
 	b.ReportMetric(total/b.Elapsed().Seconds(), "flows/s")
@@ -90,7 +88,7 @@ func BenchmarkFloor(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		report(b, flows, before)
+		reportSpeed(b, flows, before)
 	})
 }
 
@@ -113,7 +111,7 @@ func benchmarkWindow(b *testing.B, labels ...string) {
 		b.ReportAllocs()
 		before := mallocs()
 		for b.Loop() {
-			w, err := newWindow(windowStart, answer{string(bytes)}, c, true, earlier{})
+			w, err := alone(answer{string(bytes)}, c, true)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -121,28 +119,22 @@ func benchmarkWindow(b *testing.B, labels ...string) {
 				w.logs(lo, min(lo+batchRecords, len(w.records)))
 			}
 		}
-		report(b, flows, before)
+		reportSpeed(b, flows, before)
 	})
 }
 
-// BenchmarkOutbox is what it costs to store an answer before it is handed on, without
-// the disk.
-func BenchmarkOutbox(b *testing.B) {
-	c, err := newConverter([]string{"*"})
-	require.NoError(b, err)
-	keep := &store{client: storage.NewNopClient(), logger: zap.NewNop(), keeps: true}
+// BenchmarkCompress is what it costs to keep an answer until it can be decided.
+func BenchmarkCompress(b *testing.B) {
 	sizes(b, func(b *testing.B, bytes []byte, flows int) {
-		w, err := newWindow(windowStart, answer{string(bytes)}, c, true, earlier{})
-		require.NoError(b, err)
-		box, err := encodeOutbox(w, nil, &state{}, nil)
+		kept, err := compressed(answer{string(bytes)})
 		require.NoError(b, err)
 		before := mallocs()
 		for b.Loop() {
-			if err := keep.fillOutbox(b.Context(), w, nil, &state{}, nil); err != nil {
+			if _, err := compressed(answer{string(bytes)}); err != nil {
 				b.Fatal(err)
 			}
 		}
-		report(b, flows, before)
-		b.ReportMetric(float64(len(box))/float64(flows), "stored-B/flow")
+		reportSpeed(b, flows, before)
+		b.ReportMetric(float64(len(kept))/float64(flows), "kept-B/flow")
 	})
 }

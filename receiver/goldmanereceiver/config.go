@@ -16,8 +16,7 @@ import (
 const (
 	defaultEndpoint       = "goldmane.calico-system.svc:7443"
 	defaultWindow         = 15 * time.Second
-	settleWindows         = 3   // 45 s
-	recheckWindows        = 24  // 6 min: nodes send again, when they reconnect, what is up to 5 minutes old
+	defaultFlush          = 15 * time.Second
 	defaultMaxRecvMsgSize = 256 // MiB; Goldmane sends without a limit, about 440 B a flow
 	defaultListTimeout    = time.Minute
 	defaultCertReload     = time.Minute // certificates are looked at when a connection is made, no oftener than this
@@ -43,6 +42,8 @@ type Config struct {
 	// Window is the length of Goldmane's buckets, its AGGREGATION_WINDOW: whole
 	// seconds.
 	Window time.Duration `mapstructure:"window"`
+	// FlushInterval is Felix's, its flowLogsFlushInterval.
+	FlushInterval time.Duration `mapstructure:"flush_interval"`
 	// SettleDelay is how long after its start a window is read.
 	SettleDelay time.Duration `mapstructure:"settle_delay"`
 	// MergeReporters makes one record of a flow that both nodes report.
@@ -59,8 +60,7 @@ type Config struct {
 	// RecheckDelay is how long after its start a window is listed once more, to find
 	// flows that came late; 0 is never.
 	RecheckDelay time.Duration `mapstructure:"recheck_delay"`
-	// Live hands on what Goldmane streams at once, and what it did not stream when the
-	// window has settled.
+	// Live hands on what Goldmane streams at once, as previews that nobody counts.
 	Live bool `mapstructure:"live"`
 	// StorageID is the storage extension that keeps the cursor.
 	StorageID *component.ID `mapstructure:"storage"`
@@ -94,20 +94,56 @@ var (
 	_ confmap.Unmarshaler = (*Config)(nil)
 )
 
-// Unmarshal implements confmap.Unmarshaler. Delays that are not given are as many
-// windows as the defaults are of the default window.
+// Unmarshal implements confmap.Unmarshaler. Delays that are not given follow from the
+// window and from how often nodes flush.
 func (c *Config) Unmarshal(conf *confmap.Conf) error {
 	if err := conf.Unmarshal(c); err != nil {
 		return err
 	}
+	if !conf.IsSet("flush_interval") {
+		c.FlushInterval = c.Window // as the default is of the default window
+	}
 	if !conf.IsSet("settle_delay") {
-		c.SettleDelay = settleWindows * c.Window
+		c.SettleDelay = c.defaultSettleDelay()
 	}
 	if !conf.IsSet("recheck_delay") {
-		c.RecheckDelay = recheckWindows * c.Window
+		c.RecheckDelay = c.SettleDelay + recheckWindows*c.Window
 	}
 	return nil
 }
+
+// recheckWindows is how many windows after it was first listed a window is listed again,
+// 5 min 15 s: nodes send again, when they reconnect, what is up to 5 minutes old.
+const recheckWindows = 21
+
+// longestFlush is how long a node's flows of one flush can span: Felix adds up to a tenth.
+func (c *Config) longestFlush() time.Duration { return c.FlushInterval + c.FlushInterval/10 }
+
+// leastSettleDelay is when nodes have sent a window's flows, half a second of travel included:
+// a flush is stamped with its start, and comes when it is over. 32 s of the default window.
+func (c *Config) leastSettleDelay() time.Duration { return c.Window + c.longestFlush() + c.Window/30 }
+
+// defaultSettleDelay leaves most of a window for what is slow, in whole windows: 45 s of the
+// default window.
+func (c *Config) defaultSettleDelay() time.Duration {
+	if c.Window <= 0 {
+		return 0
+	}
+	return (c.leastSettleDelay() + c.Window - 1) / c.Window * c.Window
+}
+
+// reachWindows is how many windows the two ends' reports of one packet may stand apart: each
+// node flushes on a phase of its own. 2 of the default ones; more than that once in 10,000
+// packets.
+func (c *Config) reachWindows() int64 {
+	return int64((c.longestFlush() + c.Window - 1) / c.Window)
+}
+
+// silenceWindows is in how many windows either way a node that is well has flushed, and has
+// nearly always reported what the other end has: one less than the reach, which is for the
+// last in ten thousand. At the full reach a cut of four windows does not show: its ends are
+// in reach of each of them (issue 12).
+func (c *Config) silenceWindows() int64 { return max(1, c.reachWindows()-1) }
 
 func createDefaultConfig() component.Config {
 	client := configgrpc.NewDefaultClientConfig()
@@ -116,19 +152,21 @@ func createDefaultConfig() component.Config {
 	keepalive := configgrpc.NewDefaultKeepaliveClientConfig()
 	keepalive.Time = defaultKeepalive
 	client.Keepalive = configoptional.Some(keepalive)
-	return &Config{
+	cfg := &Config{
 		ClientConfig:      client,
 		Window:            defaultWindow,
-		SettleDelay:       settleWindows * defaultWindow,
+		FlushInterval:     defaultFlush,
 		MergeReporters:    true,
 		Labels:            []string{"*"},
 		MaxRecvMsgSizeMiB: defaultMaxRecvMsgSize,
 		ListTimeout:       defaultListTimeout,
-		RecheckDelay:      recheckWindows * defaultWindow,
 		StartAt:           StartAtOldest,
 		MaxListShare:      defaultMaxListShare,
 		Retry:             RetryConfig{InitialInterval: defaultRetryInitial, MaxInterval: defaultRetryMax},
 	}
+	cfg.SettleDelay = cfg.defaultSettleDelay()
+	cfg.RecheckDelay = cfg.SettleDelay + recheckWindows*cfg.Window
+	return cfg
 }
 
 // Validate implements confmap.Validator. Every error names the key, the value, the
@@ -147,19 +185,7 @@ func (c *Config) Validate() error {
 	if c.Window < time.Second || c.Window%time.Second != 0 {
 		refuse("window", c.Window, "must be a whole number of seconds, the AGGREGATION_WINDOW of Goldmane; leave it out unless Goldmane's was changed from 15s")
 	} else {
-		// Both bounds scale with the window, as Goldmane's and Felix's times do.
-		if least := c.Window * 32 / 15; c.SettleDelay < least {
-			refuse("settle_delay", c.SettleDelay, fmt.Sprintf("must be at least %v; nodes send a window's flows until about %v after its start", least, c.Window*21/10))
-		}
-		if most := c.Window * ringWindows / 2; c.SettleDelay > most {
-			refuse("settle_delay", c.SettleDelay, fmt.Sprintf("must be at most %v; Goldmane forgets a window %v after its start, and half of that is kept for outages", most, c.Window*ringWindows))
-		}
-		if c.RecheckDelay != 0 && (c.RecheckDelay <= c.SettleDelay || c.RecheckDelay > c.Window*ringWindows/2) {
-			refuse("recheck_delay", c.RecheckDelay, fmt.Sprintf("must be more than 'settle_delay', which is %v, and at most %v; or 0s, to list each window only once", c.SettleDelay, c.Window*ringWindows/2))
-		}
-	}
-	if c.Live && c.MergeReporters {
-		refuse("live", true, "needs 'merge_reporters' to be false; a flow is handed on before the other node's report of it has come")
+		c.validateDelays(refuse)
 	}
 	if c.StartAt != StartAtOldest && c.StartAt != StartAtNow {
 		refuse("start_at", fmt.Sprintf("%q", c.StartAt), "must be \"oldest\", the oldest window that Goldmane has, or \"now\"")
@@ -185,4 +211,21 @@ func (c *Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// validateDelays holds the delays to the window, with which Goldmane's and Felix's times scale.
+func (c *Config) validateDelays(refuse func(key string, value any, rule string)) {
+	if most := c.Window * ringWindows / 8; c.FlushInterval <= 0 || c.FlushInterval > most {
+		refuse("flush_interval", c.FlushInterval, fmt.Sprintf("must be more than 0s and at most %v: Felix's flowLogsFlushInterval, which is 15s unless the FelixConfiguration says otherwise", most))
+		return
+	}
+	if least := c.leastSettleDelay(); c.SettleDelay < least {
+		refuse("settle_delay", c.SettleDelay, fmt.Sprintf("must be at least %v; nodes that flush every %v ('flush_interval') send a window's flows until about %v after its start", least, c.FlushInterval, c.Window+c.longestFlush()))
+	}
+	if most := c.Window * ringWindows / 2; c.SettleDelay > most {
+		refuse("settle_delay", c.SettleDelay, fmt.Sprintf("must be at most %v; Goldmane forgets a window %v after its start, and half of that is kept for outages", most, c.Window*ringWindows))
+	}
+	if c.RecheckDelay != 0 && (c.RecheckDelay <= c.SettleDelay || c.RecheckDelay > c.Window*ringWindows/2) {
+		refuse("recheck_delay", c.RecheckDelay, fmt.Sprintf("must be more than 'settle_delay', which is %v, and at most %v; or 0s, to list each window only once", c.SettleDelay, c.Window*ringWindows/2))
+	}
 }

@@ -72,11 +72,8 @@ func (c *converter) convert(row *wireFlow, start int64, f *flowlog.Flow) bool {
 	f.Service.PortName = normal(row.service.portName)
 	f.Service.Port = row.servicePort
 	f.Start, f.End = row.start, row.end
-	if f.Transport = strings.ToLower(normal(row.proto)); f.Transport == "icmp" {
-		f.SetICMP(row.destPort)
-	} else {
-		f.Port = row.destPort
-	}
+	f.Transport = strings.ToLower(normal(row.proto))
+	f.SetPort(row.destPort)
 	c.verdict(row, f)
 	count(row, f)
 	return true
@@ -90,7 +87,10 @@ func (c *converter) verdict(row *wireFlow, f *flowlog.Flow) {
 		c.odd.noPolicies++
 	}
 	t := c.traces.of(row.policies)
-	f.Deciding = t.deciding
+	f.StagedEnforced = t.staged
+	if t.staged {
+		c.odd.stagedEnforced++
+	}
 	if row.reporter == goldmane.Reporter_Dst {
 		f.DestinationAction, f.Ingress, f.IngressPending = f.Action, t.enforced, t.pending
 	} else {
@@ -121,11 +121,15 @@ func normal(s string) string {
 // splitNetworkSet parts the name of a NetworkSet, which Calico sends as
 // namespace/name, so that the namespace stands in one place only.
 func splitNetworkSet(e *flowlog.Endpoint) {
-	if e.Type != flowlog.TypeNetworkSet {
-		return
+	if e.Type == flowlog.TypeNetworkSet {
+		e.Namespace, e.Name = networkSet(e.Namespace, e.Name)
 	}
-	namespace, name, ok := strings.Cut(e.Name, "/")
-	if ok && (e.Namespace == "" || e.Namespace == namespace) {
-		e.Namespace, e.Name = namespace, name
+}
+
+func networkSet(namespace, name string) (string, string) {
+	of, rest, ok := strings.Cut(name, "/")
+	if ok && (namespace == "" || namespace == of) {
+		return of, rest
 	}
+	return namespace, name
 }

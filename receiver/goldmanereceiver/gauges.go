@@ -5,18 +5,43 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"math"
 	"os"
 	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
 
 // gauges are what is read when metrics are collected, from other goroutines.
 type gauges struct {
-	// oldestUnread is the start of the oldest window that is neither in the trail nor
-	// given up, in seconds.
-	oldestUnread atomic.Int64
+	// oldestUnread is the start of the oldest window that is neither listed nor given up,
+	// and oldestUntold of the oldest of which nothing has been handed on, in seconds.
+	oldestUnread, oldestUntold atomic.Int64
+	// oneSided is the share of a window's pairs that only one end has reported.
+	oneSided share
+}
+
+// share is a part of a whole, as float bits; nothing before it is set.
+type share struct{ bits atomic.Uint64 }
+
+// Store sets the share to that of the window's pairs.
+func (s *share) Store(known *flowlog.Coverage) {
+	of := 0.0
+	if known.Pairs > 0 {
+		of = float64(known.OneSided) / float64(known.Pairs)
+	}
+	s.bits.Store(math.Float64bits(of) | shareSet)
+}
+
+// shareSet is the sign, which no share has.
+const shareSet = 1 << 63
+
+func (s *share) load() (of float64, ok bool) {
+	bits := s.bits.Load()
+	return math.Float64frombits(bits &^ shareSet), bits&shareSet != 0
 }
 
 // update is called by the receiver's goroutine.
@@ -26,25 +51,37 @@ func (g *gauges) update(r *goldmaneReceiver) {
 		oldest = min(oldest, start)
 	}
 	g.oldestUnread.Store(oldest)
+	for i := range r.state.Held {
+		if h := &r.state.Held[i]; !h.Decided {
+			oldest = min(oldest, h.Start)
+		}
+	}
+	g.oldestUntold.Store(oldest)
 }
 
 func (g *gauges) register(r *goldmaneReceiver) error {
-	unread := func(value func(start time.Time) time.Duration) metric.Float64Callback {
+	since := func(of *atomic.Int64, value func(start time.Time) time.Duration) metric.Float64Callback {
 		return func(_ context.Context, o metric.Float64Observer) error {
-			if start := g.oldestUnread.Load(); start != 0 {
+			if start := of.Load(); start != 0 {
 				o.Observe(value(time.Unix(start, 0)).Seconds())
 			}
 			return nil
 		}
 	}
 	errs := []error{
-		r.count.RegisterGoldmaneCursorAgeCallback(unread(func(start time.Time) time.Duration {
+		r.count.RegisterGoldmaneCursorAgeCallback(since(&g.oldestUntold, func(start time.Time) time.Duration {
 			return max(0, r.clock.Since(start.Add(r.cfg.Window)))
 		})),
-		r.count.RegisterGoldmaneRingHeadroomCallback(unread(func(start time.Time) time.Duration {
+		r.count.RegisterGoldmaneRingHeadroomCallback(since(&g.oldestUnread, func(start time.Time) time.Duration {
 			return start.Add(ringWindows * r.cfg.Window).Sub(r.clock.Now())
 		})),
 	}
+	errs = append(errs, r.count.RegisterGoldmanePairsOneSidedCallback(func(_ context.Context, o metric.Float64Observer) error {
+		if of, ok := g.oneSided.load(); ok {
+			o.Observe(of)
+		}
+		return nil
+	}))
 	if file := r.cfg.TLS.CertFile; file != "" {
 		errs = append(errs, r.count.RegisterGoldmaneCertificateExpiryCallback(func(_ context.Context, o metric.Float64Observer) error {
 			end, err := certificateEnd(file)

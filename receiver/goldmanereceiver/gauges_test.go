@@ -20,7 +20,7 @@ func gauge(v float64) []metricdata.DataPoint[float64] {
 
 func TestGauges(t *testing.T) {
 	r := newRig(t, nil, nil)
-	r.push(windowStart-60, port(1))
+	r.push(windowStart-90, port(1))
 	r.start(r.config())
 	r.awaitRecords(1)
 	r.advance(0)
@@ -46,7 +46,7 @@ func TestCertificateExpiry(t *testing.T) {
 	conf, err := sim.MutualTLS(server.cert, server.key, ours.file)
 	require.NoError(t, err)
 	r := newRig(t, conf, nil)
-	r.push(windowStart-60, port(1))
+	r.push(windowStart-90, port(1))
 	cfg := r.config()
 	cfg.TLS.Insecure = false
 	cfg.TLS.CAFile, cfg.TLS.CertFile, cfg.TLS.KeyFile, cfg.TLS.ServerName = ours.file, client.cert, client.key, goldmaneHost

@@ -14,31 +14,34 @@ import (
 // ledger is what one listing of a window had: the keys of its flows, as Goldmane tells
 // them apart once the order of policies is removed, and what each had counted. It is
 // ordered by key.
-type ledger []seen
+type ledger []entry
 
-// seen is one flow of a ledger, 16 bytes in memory and in storage.
-type seen struct {
+// entry is one flow of a ledger.
+type entry struct {
 	key uint64
-	// total is packets, bytes and connections together. It is only ever compared.
-	total uint64
+	// flow is its place in its window, while there is one.
+	flow int32
+	// withheld: it has not been handed on yet.
+	withheld bool
+	flowlog.Counters
 }
 
-// find returns what the flow had counted, and whether the ledger has it.
-func (l ledger) find(key uint64) (total uint64, ok bool) {
-	i, ok := slices.BinarySearchFunc(l, key, func(s seen, key uint64) int { return cmp.Compare(s.key, key) })
+// find returns a flow's entry, and whether the ledger has it.
+func (l ledger) find(key uint64) (*entry, bool) {
+	i, ok := slices.BinarySearchFunc(l, key, func(e entry, key uint64) int { return cmp.Compare(e.key, key) })
 	if !ok {
-		return 0, false
+		return nil, false
 	}
-	return l[i].total, true
+	return &l[i], true
 }
 
 func (l ledger) sort() {
-	slices.SortFunc(l, func(a, b seen) int { return cmp.Compare(a.key, b.key) })
+	slices.SortFunc(l, func(a, b entry) int { return cmp.Compare(a.key, b.key) })
 }
 
-// seenOf returns a flow's entry. edge is the hash of what the flow connects.
-func seenOf(edge uint64, f *flowlog.Flow, buf []byte) (seen, []byte) {
-	buf = binary.LittleEndian.AppendUint64(buf[:0], edge)
+// keyOf returns the hash of a flow's key. pair is the hash of what the flow connects.
+func keyOf(pair uint64, f *flowlog.Flow, buf []byte) (uint64, []byte) {
+	buf = binary.LittleEndian.AppendUint64(buf[:0], pair)
 	for _, s := range [...]string{
 		f.Reporter, f.Action, f.Service.Name, f.Service.Namespace, f.Service.PortName,
 		f.Egress, f.Ingress, f.EgressPending, f.IngressPending,
@@ -46,35 +49,75 @@ func seenOf(edge uint64, f *flowlog.Flow, buf []byte) (seen, []byte) {
 		buf = append(append(buf, s...), 0)
 	}
 	buf = binary.LittleEndian.AppendUint64(buf, uint64(f.Service.Port))
-	c := &f.Counters
-	return seen{
-		key: xxhash.Sum64(buf),
-		total: uint64(c.SourcePackets + c.SourceBytes + c.DestinationPackets + c.DestinationBytes +
-			c.ConnectionsStarted + c.ConnectionsCompleted),
-	}, buf
+	return xxhash.Sum64(buf), buf
 }
 
+// grown returns what a flow has counted since it was entered. It is not ok where that is
+// nothing, or less in any respect: a Goldmane that was restarted may know less than before.
+func (e *entry) grown(now *flowlog.Counters) (since flowlog.Counters, ok bool) {
+	since = flowlog.Counters{
+		SourcePackets:        now.SourcePackets - e.SourcePackets,
+		SourceBytes:          now.SourceBytes - e.SourceBytes,
+		DestinationPackets:   now.DestinationPackets - e.DestinationPackets,
+		DestinationBytes:     now.DestinationBytes - e.DestinationBytes,
+		ConnectionsStarted:   now.ConnectionsStarted - e.ConnectionsStarted,
+		ConnectionsCompleted: now.ConnectionsCompleted - e.ConnectionsCompleted,
+		ConnectionsLive:      now.ConnectionsLive - e.ConnectionsLive,
+	}
+	counts := [...]int64{
+		since.SourcePackets, since.SourceBytes, since.DestinationPackets,
+		since.DestinationBytes, since.ConnectionsStarted, since.ConnectionsCompleted,
+	}
+	return since, slices.Min(counts[:]) >= 0 && slices.Max(counts[:]) > 0
+}
+
+// encode writes the ledger in 20 to 30 bytes a flow: it is kept until its window has been
+// listed again, with those of the 24 windows behind it.
 func (l ledger) encode() []byte {
-	b := make([]byte, 0, len(l)*16)
-	for _, s := range l {
-		b = binary.LittleEndian.AppendUint64(b, s.key)
-		b = binary.LittleEndian.AppendUint64(b, s.total)
+	b := make([]byte, 0, len(l)*24)
+	for i := range l {
+		e := &l[i]
+		b = binary.LittleEndian.AppendUint64(b, e.key)
+		withheld := byte(0)
+		if e.withheld {
+			withheld = 1
+		}
+		b = append(b, withheld)
+		for _, n := range e.counts() {
+			b = binary.AppendVarint(b, *n)
+		}
 	}
 	return b
 }
 
+func (e *entry) counts() [7]*int64 {
+	return [...]*int64{
+		&e.SourcePackets, &e.SourceBytes, &e.DestinationPackets, &e.DestinationBytes,
+		&e.ConnectionsStarted, &e.ConnectionsCompleted, &e.ConnectionsLive,
+	}
+}
+
 // errLedger is returned by decodeLedger for bytes that encode did not write.
-var errLedger = errors.New("a ledger must be ordered entries of 16 bytes")
+var errLedger = errors.New("a ledger must be ordered entries of a key and seven counters")
 
 func decodeLedger(b []byte) (ledger, error) {
-	if len(b)%16 != 0 {
-		return nil, errLedger
+	l := ledger{}
+	for len(b) > 0 {
+		if len(b) < 9 {
+			return nil, errLedger
+		}
+		e := entry{key: binary.LittleEndian.Uint64(b), withheld: b[8] == 1}
+		b = b[9:]
+		for _, to := range e.counts() {
+			v, n := binary.Varint(b)
+			if n <= 0 {
+				return nil, errLedger
+			}
+			*to, b = v, b[n:]
+		}
+		l = append(l, e)
 	}
-	l := make(ledger, 0, len(b)/16)
-	for ; len(b) > 0; b = b[16:] {
-		l = append(l, seen{binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])})
-	}
-	if !slices.IsSortedFunc(l, func(a, b seen) int { return cmp.Compare(a.key, b.key) }) {
+	if !slices.IsSortedFunc(l, func(a, b entry) int { return cmp.Compare(a.key, b.key) }) {
 		return nil, errLedger
 	}
 	return l, nil

@@ -11,21 +11,6 @@ import (
 	"github.com/goldtrail/goldtrail/internal/goldmane"
 )
 
-// list lists a task's window once. The converter has counted what it met; that is not
-// reported yet.
-func (r *goldmaneReceiver) list(ctx context.Context, t *task) (*window, *failure) {
-	a, failed := r.listAnswer(ctx, t.start)
-	if failed != nil {
-		return nil, failed
-	}
-	r.convert.reset()
-	w, err := newWindow(t.start, a, r.convert, r.cfg.MergeReporters, earlier{seen: t.seen, live: r.live[t.start]})
-	if err != nil {
-		return nil, &failure{err: err, cause: causeGarbled, remedy: "is 'endpoint' Goldmane?"}
-	}
-	return w, nil
-}
-
 // listAnswer asks for exactly one window. Both bounds are multiples of the window: an
 // unaligned start would lose the window that it falls into. There is no page size,
 // because pages over Goldmane's default order overlap and miss.

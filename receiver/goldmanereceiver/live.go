@@ -2,7 +2,6 @@ package goldmanereceiver
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
@@ -35,7 +33,7 @@ const (
 var errLaneFull = fmt.Errorf("the pipeline took nothing while %d MiB of flows came", laneBytes>>20)
 
 // lane is one Flows.Stream from now on, an early and incomplete view of what will be
-// listed. It is drained at once, whatever the pipeline does: Goldmane itself stalls
+// listed, for those who want to look at once: previews, which nobody counts. It is drained at once, whatever the pipeline does: Goldmane itself stalls
 // behind a stream that is read slowly.
 type lane struct {
 	r *goldmaneReceiver
@@ -157,71 +155,8 @@ func (l *lane) take() []string {
 	return rows
 }
 
-// counted is what has been handed on of a window's flows, by key.
-type counted map[uint64]flowlog.Counters
-
-// remaining returns what a flow has counted beyond what was handed on. It is not ok where
-// that is nothing, or less: a Goldmane that was restarted may know less than before.
-func (c counted) remaining(key uint64, now flowlog.Counters) (flowlog.Counters, bool) {
-	before, ok := c[key]
-	if !ok {
-		return now, true
-	}
-	rest := flowlog.Counters{
-		SourcePackets:        now.SourcePackets - before.SourcePackets,
-		SourceBytes:          now.SourceBytes - before.SourceBytes,
-		DestinationPackets:   now.DestinationPackets - before.DestinationPackets,
-		DestinationBytes:     now.DestinationBytes - before.DestinationBytes,
-		ConnectionsStarted:   now.ConnectionsStarted - before.ConnectionsStarted,
-		ConnectionsCompleted: now.ConnectionsCompleted - before.ConnectionsCompleted,
-		ConnectionsLive:      now.ConnectionsLive - before.ConnectionsLive,
-	}
-	if rest == (flowlog.Counters{}) || min(rest.SourcePackets, rest.SourceBytes, rest.DestinationPackets,
-		rest.DestinationBytes, rest.ConnectionsStarted, rest.ConnectionsCompleted) < 0 {
-		return rest, false
-	}
-	return rest, true
-}
-
-// countedBytes is the size of one flow of counted in storage.
-const countedBytes = 64
-
-func (c counted) encode() []byte {
-	b := make([]byte, 0, len(c)*countedBytes)
-	for key, n := range c {
-		b = binary.LittleEndian.AppendUint64(b, key)
-		for _, v := range [...]int64{
-			n.SourcePackets, n.SourceBytes, n.DestinationPackets, n.DestinationBytes,
-			n.ConnectionsStarted, n.ConnectionsCompleted, n.ConnectionsLive,
-		} {
-			b = binary.LittleEndian.AppendUint64(b, uint64(v))
-		}
-	}
-	return b
-}
-
-func decodeCounted(b []byte) (counted, error) {
-	if len(b)%countedBytes != 0 {
-		return nil, errLedger
-	}
-	c := counted{}
-	for ; len(b) > 0; b = b[countedBytes:] {
-		var n flowlog.Counters
-		for i, v := range []*int64{
-			&n.SourcePackets, &n.SourceBytes, &n.DestinationPackets, &n.DestinationBytes,
-			&n.ConnectionsStarted, &n.ConnectionsCompleted, &n.ConnectionsLive,
-		} {
-			*v = int64(binary.LittleEndian.Uint64(b[8+8*i:]))
-		}
-		c[binary.LittleEndian.Uint64(b)] = n
-	}
-	return c, nil
-}
-
-func countedKey(start int64) string { return fmt.Sprintf("live/%d", start) }
-
-// handOnLive hands on what the lane has brought of windows that are still to be listed.
-// It returns false when ctx has ended.
+// handOnLive hands on what the lane has brought of windows that are still to be listed, as
+// previews. It returns false when ctx has ended.
 func (r *goldmaneReceiver) handOnLive(ctx context.Context) bool {
 	answers := map[int64][]byte{}
 	var labels labelRoom
@@ -233,27 +168,31 @@ func (r *goldmaneReceiver) handOnLive(ctx context.Context) bool {
 		answers[from.start] = appendRow(answers[from.start], row)
 	}
 	for _, start := range slices.Sorted(maps.Keys(answers)) {
-		known := r.live[start]
-		if known == nil {
-			known = counted{}
-		}
-		w, err := newWindow(start, answer{string(answers[start])}, r.convert, false, earlier{live: known, onlyNew: true})
+		w, err := readWindow(start, answer{string(answers[start])}, r.convert, &r.convert.labels)
 		r.convert.reset() // the listing counts
-		if err != nil || len(w.left) == 0 {
+		if err != nil || len(w.flows) == 0 {
 			continue // the listing will say, again
 		}
-		for i, at := range w.left {
-			known[w.keys[i]] = w.flows[at].Counters
-		}
-		after := r.state.clone()
-		if !slices.Contains(after.Live, start) {
-			after.Live = append(after.Live, start)
-		}
-		if !r.handOn(ctx, w, nil, after, storage.SetOperation(countedKey(start), known.encode())) {
+		w.preview()
+		if _, ok := r.deliver(ctx, w); !ok {
 			return false
 		}
-		r.live[start] = known
-		r.count.GoldmaneLiveEmitted.Add(ctx, int64(len(w.left)))
+		r.count.GoldmaneLiveEmitted.Add(ctx, int64(len(w.records)))
 	}
 	return true
+}
+
+// preview makes each flow a record as it is: nothing is merged, nothing decided, and nothing
+// counts.
+func (w *window) preview() {
+	w.stream, w.event = flowlog.StreamLive, flowlog.EventPreview
+	for i := range w.flows {
+		f := &w.flows[i]
+		if f.Reporter == flowlog.ReporterSource && f.Action == flowlog.ActionAllow && f.Destination.Type == flowlog.TypeWorkload {
+			f.Action = flowlog.ActionUnconfirmed
+		}
+		f.Deciding = f.DecidingHit()
+		w.left = append(w.left, int32(i))
+	}
+	w.order()
 }

@@ -105,26 +105,3 @@ func TestLiveLaneOverflows(t *testing.T) {
 		assert.Equal(t, int64(10), packets)
 	}
 }
-
-func TestCounted(t *testing.T) {
-	c := counted{7: {SourcePackets: 1, SourceBytes: 2, DestinationPackets: 3, DestinationBytes: 4, ConnectionsStarted: 5, ConnectionsCompleted: 6, ConnectionsLive: 7}, 8: {}}
-	back, err := decodeCounted(c.encode())
-	require.NoError(t, err)
-	assert.Equal(t, c, back)
-	_, err = decodeCounted([]byte("torn"))
-	require.ErrorIs(t, err, errLedger)
-
-	rest, ok := c.remaining(9, flowlog.Counters{SourceBytes: 1})
-	assert.True(t, ok, "a new flow is left whole")
-	assert.Equal(t, flowlog.Counters{SourceBytes: 1}, rest)
-	_, ok = c.remaining(7, c[7])
-	assert.False(t, ok, "nothing is left")
-	grown := c[7]
-	grown.SourceBytes += 10
-	grown.ConnectionsLive = 0
-	rest, ok = c.remaining(7, grown)
-	assert.True(t, ok)
-	assert.Equal(t, flowlog.Counters{SourceBytes: 10, ConnectionsLive: -7}, rest)
-	_, ok = c.remaining(7, flowlog.Counters{SourceBytes: 99})
-	assert.False(t, ok, "a Goldmane that knows less has been restarted")
-}

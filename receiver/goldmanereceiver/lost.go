@@ -5,22 +5,20 @@ import (
 	"slices"
 	"time"
 
-	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.uber.org/zap"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
 
 // accountForLost decides which windows have left Goldmane's ring, if any, and why. It
-// reports whether the plan has changed, and is not ok when ctx has ended. What is lost is
-// said when a window after it has been read: only then has the run an end.
-func (r *goldmaneReceiver) accountForLost(ctx context.Context) (changed, ok bool) {
+// reports whether the plan has changed. What is lost is said when a window after it has been read: only then has the run an end.
+func (r *goldmaneReceiver) accountForLost(ctx context.Context) (changed bool) {
 	lost := r.giveUp(r.oldest(), r.whyLost)
 	if lost {
 		r.save(ctx, r.state)
 	}
-	ended, ok := r.endRechecks(ctx)
-	return lost || ended, ok
+	ended := r.endRechecks(ctx)
+	return lost || ended
 }
 
 // sayLost says what is lost. It returns false when ctx has ended.
@@ -47,13 +45,6 @@ func (r *goldmaneReceiver) sayLost(ctx context.Context) bool {
 // deliverLost says of a run of windows that it is lost.
 func (r *goldmaneReceiver) deliverLost(ctx context.Context, lost lostRun) bool {
 	fields := []zap.Field{zap.Time("from", time.Unix(lost.From, 0)), zap.Time("to", time.Unix(lost.To, 0)), zap.String("cause", lost.Cause)}
-	if lost.Torn {
-		r.set.Logger.Error("A window was handed on in part, and can never be read again", fields...)
-		r.count.window(ctx, flowlog.StatusPartial)
-		return r.deliverCoverage(ctx, &flowlog.Coverage{
-			Start: lost.From, End: lost.To, Status: flowlog.StatusPartial, Cause: lost.Cause, Final: true,
-		})
-	}
 	r.set.Logger.Error("Windows can never be read; their flows are not in the trail", append(fields, zap.Int64("windows", lost.Windows()))...)
 	r.count.lost(ctx, lost.Windows())
 	return r.deliverGap(ctx, &lost.Gap)
@@ -81,25 +72,19 @@ func (r *goldmaneReceiver) giveUp(before int64, why func(start int64) string) bo
 		if start < r.state.Owed {
 			continue
 		}
-		run := lostRun{Gap: flowlog.Gap{From: start, To: start + window, Window: window, Cause: why(start)}, Torn: slices.Contains(r.state.Live, start)}
+		run := lostRun{Gap: flowlog.Gap{From: start, To: start + window, Window: window, Cause: why(start)}}
 		if last := len(r.state.Lost) - 1; last >= 0 && r.state.Lost[last].continues(run) {
 			r.state.Lost[last].To = run.To
 			continue
 		}
 		r.state.Lost = append(r.state.Lost, run)
 	}
-	r.state.Live = slices.DeleteFunc(r.state.Live, func(start int64) bool { return !r.state.unread(start) })
-	for start := range r.live {
-		if !r.state.unread(start) {
-			delete(r.live, start)
-		}
-	}
 	return true
 }
 
 // continues reports whether next is of the same run.
 func (l lostRun) continues(next lostRun) bool {
-	return !l.Torn && !l.Said && !next.Torn && l.To == next.From && l.Cause == next.Cause
+	return !l.Said && l.To == next.From && l.Cause == next.Cause
 }
 
 // whyLost says why a window left the ring unread: by what went on when it did, or else,
@@ -122,9 +107,9 @@ func (r *goldmaneReceiver) whyLost(start int64) string {
 	}
 }
 
-// endRechecks gives the final word on windows that were read and cannot be listed
-// again: they have left the ring, or Goldmane has lost them.
-func (r *goldmaneReceiver) endRechecks(ctx context.Context) (ended, ok bool) {
+// endRechecks gives up listing windows again that have left the ring, or that Goldmane has
+// lost. They are concluded as they are.
+func (r *goldmaneReceiver) endRechecks(ctx context.Context) (ended bool) {
 	for _, t := range slices.Clone(r.plan.tasks) {
 		if !t.recheck {
 			continue
@@ -138,18 +123,12 @@ func (r *goldmaneReceiver) endRechecks(ctx context.Context) (ended, ok bool) {
 		default:
 			continue
 		}
-		known := flowlog.Coverage{
-			Start: t.start, End: t.start + r.windowSeconds(), Status: flowlog.StatusPartial, Cause: cause, Final: true,
-			Flows: int64(len(t.seen)),
-		}
-		if !r.deliverCoverage(ctx, &known) {
-			return ended, false
-		}
 		ended = true
-		r.count.window(ctx, known.Status)
 		r.plan.remove(t)
-		r.state.Recheck = without(r.state.Recheck, t.start)
-		r.save(ctx, r.state, storage.DeleteOperation(ledgerKey(t.start)))
+		h, p := r.state.held(t.start), r.parts[t.start]
+		h.Again, p.ledger = false, nil
+		doubt(&h.Known, cause)
+		r.save(ctx, r.state, put(ledgerPart, t.start, nil))
 	}
-	return ended, true
+	return ended
 }

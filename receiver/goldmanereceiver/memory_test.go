@@ -91,7 +91,7 @@ func readWide(tb testing.TB, address string) (peak uint64, took time.Duration) {
 	defer cancel()
 	require.NoError(tb, clock.BlockUntilContext(ctx, 1), "the receiver should wait for the window")
 	began := time.Now()
-	clock.Advance(settleWindows * defaultWindow)
+	clock.Advance(cfg.SettleDelay + time.Duration(cfg.reachWindows()+1)*defaultWindow)
 	select {
 	case <-done:
 	case <-ctx.Done():

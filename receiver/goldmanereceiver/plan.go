@@ -15,8 +15,6 @@ type task struct {
 	due     time.Time
 	// pause spaces the attempts; nil until one has failed.
 	pause *backoff.ExponentialBackOff
-	// seen is what a recheck already handed on.
-	seen ledger
 }
 
 // plan is what is to be done, beside the next window that was not tried yet: windows

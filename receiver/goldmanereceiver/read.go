@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.uber.org/zap"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
@@ -15,93 +14,154 @@ import (
 // after a restart of Goldmane, since those may be whole again.
 const evidenceKept = 2 * resentWindows
 
-// perform does one task: list the window, hand on what is new, say what is known of
-// it, and take note. It returns false when ctx has ended.
+// perform does one task: it lists the window and keeps what Goldmane answered. It returns
+// false when ctx has ended.
 func (r *goldmaneReceiver) perform(ctx context.Context, t *task) bool {
 	began := r.clock.Now()
-	w, err := r.list(ctx, t)
+	a, failed := r.listAnswer(ctx, t.start)
 	r.pace(ctx, r.clock.Since(began))
 	if ctx.Err() != nil {
 		return false
 	}
-	if err != nil {
-		r.failed(ctx, t, err)
-		return true
-	}
-	if !r.inContact() {
+	if failed == nil && !r.inContact() {
 		return true // the connection was made anew: who answered is to be found out first
 	}
-	if !t.recheck && !r.sayLost(ctx) {
+	keep := r.keepFirst
+	if t.recheck {
+		keep = r.keepAgain
+	}
+	if failed == nil && !t.recheck && !r.sayLost(ctx) {
 		return false
 	}
-	// Whether to look again depends on when the window was listed, not on when the
-	// pipeline took it.
-	again := !t.recheck && r.cfg.RecheckDelay != 0 && began.Before(r.recheckDue(t.start))
-	r.count.converted(ctx, w, r.convert)
-	if r.live[t.start] != nil && !t.recheck {
-		r.count.GoldmaneLiveMissed.Add(ctx, int64(len(w.records)))
+	if failed == nil {
+		// Whether to look again depends on when the window was listed.
+		again := !t.recheck && r.cfg.RecheckDelay != 0 && began.Before(r.recheckDue(t.start))
+		failed = keep(ctx, t.start, a, again)
 	}
-	known := r.coverage(t, w)
-	known.Final = !again
-	after, ops := r.after(t, w, again)
-	if !r.handOn(ctx, w, &known, after, ops...) {
-		return false
+	if failed != nil {
+		r.failed(ctx, t, failed)
+		return true
 	}
-	delete(r.live, t.start)
 	r.plan.remove(t)
-	if again {
-		r.plan.add(&task{start: t.start, recheck: true, due: r.recheckDue(t.start), seen: w.all})
+	if h := r.state.held(t.start); h != nil && h.Again {
+		r.plan.add(&task{start: t.start, recheck: true, due: r.recheckDue(t.start)})
 	}
 	return true
 }
 
-// coverage is what is known of a window that has just been listed.
-func (r *goldmaneReceiver) coverage(t *task, w *window) flowlog.Coverage {
-	known := flowlog.Coverage{
-		Start: t.start, End: t.start + r.windowSeconds(),
-		Status:    flowlog.StatusComplete,
-		Flows:     int64(w.rows),
-		Records:   int64(len(w.records)),
-		Merged:    w.byPolicyOrder + w.byReporter,
-		Discarded: w.discarded,
-		Raised:    w.raised,
-	}
-	if t.recheck || r.live[t.start] != nil {
-		known.Late = known.Records
-	}
-	if r.state.Resent.has(t.start) {
-		known.Status, known.Cause = flowlog.StatusPartial, flowlog.CauseGoldmaneRestart
-	}
-	return known
+// garbled is the failure of an answer that is no message of Goldmane's.
+func garbled(err error) *failure {
+	return &failure{err: err, cause: causeGarbled, remedy: "is 'endpoint' Goldmane?"}
 }
 
-// after is how things stand once a task is done, and what else is to be stored then.
-// again is whether its window is to be listed once more.
-func (r *goldmaneReceiver) after(t *task, w *window, again bool) (*state, []*storage.Operation) {
-	after := r.state.clone()
-	if t.recheck {
-		after.Recheck = without(after.Recheck, t.start)
-		return after, []*storage.Operation{storage.DeleteOperation(ledgerKey(t.start))}
+// keepFirst keeps a window's first answer until it can be decided.
+func (r *goldmaneReceiver) keepFirst(ctx context.Context, start int64, a answer, again bool) *failure {
+	reported, rows, err := pairsOf(start, a)
+	if err != nil {
+		return garbled(err)
 	}
-	if t.start == after.Next {
+	r.count.GoldmaneFlowsReceived.Add(ctx, int64(rows))
+	h := held{Start: start, Again: again, Known: flowlog.Coverage{
+		Start: start, End: start + r.windowSeconds(), Status: flowlog.StatusComplete, Flows: int64(rows),
+	}}
+	if r.state.Resent.has(start) {
+		doubt(&h.Known, flowlog.CauseGoldmaneRestart)
+	}
+	p := &parts{pairs: reported, answer: r.kept(a)}
+	r.parts[start] = p
+	after := r.state
+	if start == after.Next {
 		after.Next += r.windowSeconds()
 	}
-	after.Open = without(after.Open, t.start)
-	after.Owed = min(after.Owed, t.start)
-	if w.rows > 0 {
-		after.Evidence = append(after.Evidence, evidence{t.start, w.rows})
+	after.Open = without(after.Open, start)
+	after.Owed = min(after.Owed, start)
+	if rows > 0 {
+		after.Evidence = append(after.Evidence, evidence{start, rows})
 		after.Evidence = after.Evidence[max(0, len(after.Evidence)-evidenceKept):]
 	}
-	var ops []*storage.Operation
-	if slices.Contains(after.Live, t.start) {
-		after.Live = without(after.Live, t.start)
-		ops = append(ops, storage.DeleteOperation(countedKey(t.start)))
+	after.hold(h)
+	r.save(ctx, after, put(answerPart, start, p.answer), put(pairsPart, start, p.pairs.encode()))
+	return nil
+}
+
+// keepAgain keeps what is new in a window that was listed again, until it can be concluded.
+//
+// Counters that have grown are counted, and not handed on: a node that reconnects sends five
+// minutes again, which Goldmane adds up once more. But where a window has keys that it had
+// not before, a node had been cut off when it was first listed, and what has grown in it is
+// that node's too: it is handed on as the difference. (Exact in the capture of such a cut.
+// A second node that reconnects at the same time is counted twice in such a window.)
+func (r *goldmaneReceiver) keepAgain(ctx context.Context, start int64, a answer, _ bool) *failure {
+	reported, rows, err := pairsOf(start, a)
+	if err != nil {
+		return garbled(err)
 	}
-	if again {
-		after.Recheck = append(after.Recheck, t.start)
-		ops = append(ops, storage.SetOperation(ledgerKey(t.start), w.all.encode()))
+	r.count.GoldmaneFlowsReceived.Add(ctx, int64(rows))
+	w, err := readWindow(start, a, r.convert, nil)
+	if err != nil {
+		return garbled(err)
 	}
-	return after, ops
+	h, p := r.state.held(start), r.parts[start]
+	before, err := decodeLedger(p.ledger)
+	p.ledger = nil
+	h.Again = false
+	if err != nil {
+		r.set.Logger.Error("Cannot read what was handed on of a window; what has come late in it is not in the trail", zap.Int64("window", start), zap.Error(err))
+		doubt(&h.Known, flowlog.CauseNotRechecked)
+	} else {
+		r.compare(h, p, before, w, a)
+	}
+	if h.Known.Raised > 0 {
+		r.count.GoldmaneFlowsRaised.Add(ctx, h.Known.Raised)
+	}
+	h.Known.Flows = int64(rows)
+	p.pairs = p.pairs.with(reported)
+	r.save(ctx, r.state, append(r.stored(start), put(pairsPart, start, p.pairs.encode()))...)
+	return nil
+}
+
+// compare finds what a second listing has that the first had not.
+func (r *goldmaneReceiver) compare(h *held, p *parts, before ledger, w *window, a answer) {
+	var late, grown, withheld []int32
+	var subtract ledger
+	entries := w.ledger()
+	for i := range entries {
+		now := &entries[i]
+		known, ok := before.find(now.key)
+		switch {
+		case !ok:
+			late = append(late, now.flow)
+		case known.withheld:
+			withheld = append(withheld, now.flow)
+			if _, more := known.grown(&now.Counters); more {
+				h.Known.Raised++
+			}
+		default:
+			if _, more := known.grown(&now.Counters); more {
+				h.Known.Raised++
+				grown = append(grown, now.flow)
+				subtract = append(subtract, *known)
+			}
+		}
+	}
+	if len(late) == 0 {
+		return // what was withheld leaves as it was
+	}
+	// What was withheld is taken as it is now, and what Goldmane has lost meanwhile as it was.
+	p.rest = r.kept(r.missing(h.Start, p.rest, entries).and(a.only(w.rowsOf(slices.Concat(late, grown, withheld)))))
+	p.ledger = subtract.encode()
+}
+
+// missing are the kept rows whose keys are not in a ledger.
+func (r *goldmaneReceiver) missing(start int64, kept []byte, l ledger) answer {
+	w, a := r.open(start, kept)
+	var flows []int32
+	for _, e := range w.ledger() {
+		if _, ok := l.find(e.key); !ok {
+			flows = append(flows, e.flow)
+		}
+	}
+	return a.only(w.rowsOf(flows))
 }
 
 // failed makes a failure seen, and decides when to try again. The other windows go on,

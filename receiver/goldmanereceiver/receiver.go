@@ -36,10 +36,10 @@ type goldmaneReceiver struct {
 	// state is where the receiver stands, and plan what it will do.
 	state *state
 	plan  plan
-	// lane is nil without 'live'; live is what it has handed on of windows that are still
-	// to be listed.
+	// parts are those of the held windows, by start.
+	parts map[int64]*parts
+	// lane is nil without 'live'.
 	lane *lane
-	live map[int64]counted
 	// started is when reading began, and down is for how long no receiver ran before, as
 	// far as the storage knows.
 	started time.Time
@@ -140,43 +140,56 @@ func (r *goldmaneReceiver) run(ctx context.Context) {
 	}
 	for {
 		t := r.plan.earliest(r.nextWindow())
-		live, ok := r.wait(ctx, later(t.due, r.notBefore).Sub(r.clock.Now()))
-		if !ok {
+		due := later(t.due, r.notBefore)
+		s, stepDue := r.nextStep()
+		if s != nil && !stepDue.After(due) {
+			due = stepDue
+		} else {
+			s = nil
+		}
+		live, ok := r.wait(ctx, due.Sub(r.clock.Now()))
+		switch {
+		case !ok:
 			return
+		case live:
+			ok = r.handOnLive(ctx)
+		case s != nil:
+			// It needs no Goldmane: what was listed leaves even while that is away.
+			ok = r.take(ctx, *s)
+		default:
+			ok = r.lookAt(ctx, t)
 		}
-		if live {
-			if !r.handOnLive(ctx) {
-				return
-			}
-			continue
-		}
-		if !r.inContact() && !r.makeContact(ctx) {
-			if ctx.Err() != nil {
-				return
-			}
-			continue
-		}
-		changed, ok := r.accountForLost(ctx)
 		if !ok {
-			return
-		}
-		if changed {
-			continue
-		}
-		if !r.perform(ctx, t) {
 			return
 		}
 		r.gauges.update(r)
 	}
 }
 
+// lookAt lists a task's window, if Goldmane is there and still has it. It returns false when
+// ctx has ended.
+func (r *goldmaneReceiver) lookAt(ctx context.Context, t *task) bool {
+	if !r.inContact() && !r.makeContact(ctx) {
+		return ctx.Err() == nil
+	}
+	if r.accountForLost(ctx) {
+		return ctx.Err() == nil
+	}
+	return r.perform(ctx, t)
+}
+
 // resume takes up the stored state, or begins anew. It returns false when ctx has ended.
 func (r *goldmaneReceiver) resume(ctx context.Context) bool {
 	r.started = r.clock.Now()
+	r.parts = map[int64]*parts{}
 	r.state = r.store.load(ctx, r.windowSeconds())
 	if r.state != nil {
 		r.down = spell{r.state.Alive, r.started}
-		if !r.emptyOutbox(ctx) {
+		for i := range r.state.Held {
+			h := &r.state.Held[i]
+			r.parts[h.Start] = r.store.partsOf(ctx, h)
+		}
+		if s := r.state.Doing; s != nil && !r.take(ctx, *s) {
 			return false
 		}
 	}
@@ -191,12 +204,10 @@ func (r *goldmaneReceiver) resume(ctx context.Context) bool {
 	for _, start := range r.state.Open {
 		r.plan.add(&task{start: start, due: r.settled(start)})
 	}
-	for _, start := range r.state.Recheck {
-		r.plan.add(&task{start: start, recheck: true, due: r.recheckDue(start), seen: r.store.ledger(ctx, start)})
-	}
-	r.live = map[int64]counted{}
-	for _, start := range r.state.Live {
-		r.live[start] = r.store.counted(ctx, start)
+	for i := range r.state.Held {
+		if h := &r.state.Held[i]; h.Again {
+			r.plan.add(&task{start: h.Start, recheck: true, due: r.recheckDue(h.Start)})
+		}
 	}
 	r.gauges.update(r)
 	return true

@@ -168,8 +168,20 @@ func (r *rig) seenStatuses() []componentstatus.Status {
 	return slices.Clone(r.statuses)
 }
 
-// push puts a flow into the window that starts at start.
+// push puts a flow to the internet into the window that starts at start: its source's node
+// alone decides it.
 func (r *rig) push(start int64, change ...func(*goldmane.Flow)) {
+	r.pushToPod(start, append([]func(*goldmane.Flow){toInternet}, change...)...)
+}
+
+func toInternet(f *goldmane.Flow) {
+	f.Key.DestType, f.Key.DestNamespace, f.Key.DestName = goldmane.EndpointType_Network, "-", "pub"
+	f.Key.DestServiceName, f.Key.DestServiceNamespace, f.Key.DestServicePortName, f.Key.DestServicePort = "-", "-", "-", 0
+	f.DestLabels = nil
+}
+
+// pushToPod puts a flow between two workloads into the window that starts at start.
+func (r *rig) pushToPod(start int64, change ...func(*goldmane.Flow)) {
 	flow := row(change...).Flow
 	flow.StartTime, flow.EndTime = start, start+15
 	r.goldmane.Push(flow)
@@ -236,8 +248,8 @@ func (r *rig) awaitCoverage(line string) {
 func windowsOf(lines []string) map[string]int {
 	windows := map[string]int{}
 	for _, line := range lines {
-		if fields := strings.Fields(line); fields[0] == "window" {
-			windows[fields[1]]++
+		if fields := strings.Fields(line); fields[1] == "window" {
+			windows[fields[2]]++
 		}
 	}
 	return windows
@@ -259,14 +271,15 @@ func port(p int64) func(*goldmane.Flow) {
 func TestHistoryThenEachWindowWhenItHasSettled(t *testing.T) {
 	r := newRig(t, nil, nil)
 	r.push(windowStart-15*200, port(1))
-	r.push(windowStart-15*3, port(2))
-	r.push(windowStart-15*3, port(2), atDestination)
-	r.push(windowStart-15*2, port(3)) // settled 45 s after its start: in 14 s
+	r.push(windowStart-15*5, port(2))
+	r.pushToPod(windowStart-15*5, port(6))
+	r.pushToPod(windowStart-15*5, port(6), atDestination)
+	r.push(windowStart-15*4, port(3)) // settled 45 s after its start: in 14 s
 	r.start(r.config())
 	r.awaitRecords(2)
 
 	r.advance(13 * time.Second)
-	r.push(windowStart-15*2, port(4)) // late for the stream, in time for us
+	r.push(windowStart-15*4, port(4)) // late for the stream, in time for us
 	r.advance(time.Second)
 	r.awaitRecords(4)
 	r.advance(15 * time.Second)
@@ -282,14 +295,14 @@ func TestHistoryThenEachWindowWhenItHasSettled(t *testing.T) {
 	metadatatest.AssertEqualGoldmaneFlowsReceived(t, r.telemetry, sum(6), ignore)
 	metadatatest.AssertEqualGoldmaneFlowsMerged(t, r.telemetry, sum(1, "by", "reporter"), ignore)
 	assert.Len(t, windowsOf(r.coverage()), ringWindows+1, "every window has its coverage")
-	assert.Contains(t, r.coverage(), "window 2023-11-14T22:12:45Z 2023-11-14T22:13:00Z complete settled cause - flows 2 records 1 late 0 merged 1 discarded 0 raised 0")
+	assert.Contains(t, r.coverage(), "v2 window 2023-11-14T22:12:45Z 2023-11-14T22:13:00Z complete settled cause - flows 2 records 1 late 0 merged 1 discarded 0 raised 0")
 }
 
 func TestTheSimulatorsClusterArrivesWhole(t *testing.T) {
 	r := newRig(t, nil, nil)
 	for _, row := range rows(1) {
 		flow := row.Flow
-		flow.StartTime, flow.EndTime = windowStart-60, windowStart-45
+		flow.StartTime, flow.EndTime = windowStart-90, windowStart-75
 		r.goldmane.Push(flow)
 	}
 	cfg := r.config()
@@ -302,7 +315,7 @@ func TestAWindowOfManyBatches(t *testing.T) {
 	r := newRig(t, nil, nil)
 	const n = 2*batchRecords + 7
 	for i := range int64(n) {
-		r.push(windowStart-60, port(1+i))
+		r.push(windowStart-90, port(1+i))
 	}
 	r.start(r.config())
 	r.awaitRecords(n)
@@ -319,8 +332,8 @@ func TestAWindowOfManyBatches(t *testing.T) {
 
 func TestThePipelineRefusesForAWhile(t *testing.T) {
 	r := newRig(t, nil, nil)
-	r.push(windowStart-60, port(1))
-	r.push(windowStart-45, port(2))
+	r.push(windowStart-90, port(1))
+	r.push(windowStart-75, port(2))
 	r.setRefuse(errors.New("queue is full"))
 	r.start(r.config())
 	r.pass(10*time.Millisecond, func() bool {
@@ -336,22 +349,22 @@ func TestThePipelineRefusesForAWhile(t *testing.T) {
 
 func TestThePipelineRejectsForGood(t *testing.T) {
 	r := newRig(t, nil, nil)
-	r.push(windowStart-60, port(1))
+	r.push(windowStart-90, port(1))
 	r.rejectFlows.Store(true)
 	r.start(r.config())
 	require.Eventually(t, r.logContains("400: bad timestamp"), patience, time.Millisecond)
-	r.awaitCoverage("window 2023-11-14T22:12:30Z 2023-11-14T22:12:45Z partial settled cause rejected flows 1 records 1 late 0 merged 0 discarded 0 raised 0")
+	r.awaitCoverage("v2 window 2023-11-14T22:12:30Z 2023-11-14T22:12:45Z partial settled cause rejected flows 1 records 1 late 0 merged 0 discarded 0 raised 0")
 	metadatatest.AssertEqualGoldmaneRecordsRejected(t, r.telemetry, sum(1), ignore)
 
 	r.rejectFlows.Store(false)
-	r.push(windowStart-30, port(2))
+	r.push(windowStart-60, port(2))
 	r.advance(15 * time.Second)
 	r.awaitRecords(1) // and it goes on
 }
 
 func TestGoldmaneGoesAwayAndComesBack(t *testing.T) {
 	r := newRig(t, nil, nil)
-	r.push(windowStart-60, port(1))
+	r.push(windowStart-90, port(1))
 	r.server.Stop()
 	r.start(r.config())
 	r.pass(10*time.Millisecond, func() bool { return len(r.seenStatuses()) == 1 }, "it should report that it is not connected")
@@ -370,7 +383,7 @@ func TestGoldmaneGoesAwayAndComesBack(t *testing.T) {
 func tamper(f func(*goldmane.FlowListResult) (*goldmane.FlowListResult, error)) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		got, err := handler(ctx, req)
-		if req.(*goldmane.FlowListRequest).StartTimeGte != windowStart-60 || err != nil {
+		if req.(*goldmane.FlowListRequest).StartTimeGte != windowStart-90 || err != nil {
 			return got, err
 		}
 		return f(got.(*goldmane.FlowListResult))
@@ -382,8 +395,8 @@ func TestAnAnswerOverTheLimit(t *testing.T) {
 		a.Flows[0].Flow.SourceLabels = []string{strings.Repeat("x", 1<<20)}
 		return a, nil
 	}))
-	r.push(windowStart-60, port(1))
-	r.push(windowStart-45, port(2))
+	r.push(windowStart-90, port(1))
+	r.push(windowStart-75, port(2))
 	cfg := r.config()
 	cfg.MaxRecvMsgSizeMiB = 1
 	r.start(cfg)
@@ -396,8 +409,8 @@ func TestGoldmaneRefusesAWindow(t *testing.T) {
 	r := newRig(t, nil, tamper(func(*goldmane.FlowListResult) (*goldmane.FlowListResult, error) {
 		return nil, status.Error(codes.Unknown, "index out of range")
 	}))
-	r.push(windowStart-60, port(1))
-	r.push(windowStart-45, port(2))
+	r.push(windowStart-90, port(1))
+	r.push(windowStart-75, port(2))
 	r.start(r.config())
 	r.pass(10*time.Millisecond, func() bool { return len(r.bodies()) == 1 }, "the window behind should arrive")
 	assert.True(t, r.logContains("index out of range; Goldmane answered with an error; its log says more")())
@@ -414,7 +427,7 @@ func TestGoldmaneDoesNotAnswer(t *testing.T) {
 		}
 		return a, nil
 	}))
-	r.push(windowStart-60, port(1))
+	r.push(windowStart-90, port(1))
 	cfg := r.config()
 	cfg.ListTimeout = 50 * time.Millisecond
 	r.start(cfg)
@@ -431,8 +444,8 @@ func TestOddRowsDoNotStopTheReceiver(t *testing.T) {
 		a.Flows = append(a.Flows, &goldmane.FlowResult{}, noKey, nobody)
 		return a, nil
 	}))
-	r.push(windowStart-60, port(1))
-	r.push(windowStart-45, port(2))
+	r.push(windowStart-90, port(1))
+	r.push(windowStart-75, port(2))
 	r.start(r.config())
 	r.awaitRecords(3)
 	metadatatest.AssertEqualGoldmaneFlowsDiscarded(t, r.telemetry, append(sum(1, "reason", "no_flow"), sum(1, "reason", "no_key")...), ignore)
@@ -441,7 +454,7 @@ func TestOddRowsDoNotStopTheReceiver(t *testing.T) {
 
 func TestShutdownWhileThePipelineRefuses(t *testing.T) {
 	r := newRig(t, nil, nil)
-	r.push(windowStart-60, port(1))
+	r.push(windowStart-90, port(1))
 	r.setRefuse(errors.New("queue is full"))
 	r.start(r.config())
 	r.pass(time.Millisecond, func() bool {

@@ -50,18 +50,18 @@ func later60(f *goldmane.Flow) { f.PacketsOut += 60 }
 
 func TestStragglersAreFoundWhenTheWindowIsListedAgain(t *testing.T) {
 	r := newRig(t, nil, nil)
-	r.push(windowStart-60, port(1))
-	r.push(windowStart-60, port(2))
+	r.push(windowStart-90, port(1))
+	r.push(windowStart-90, port(2))
 	r.start(r.config())
 	r.awaitRecords(2)
-	r.push(windowStart-60, port(2), later60) // the same flow counts more
-	r.push(windowStart-60, port(3))
-	r.push(windowStart-60, port(3), atDestination)
+	r.push(windowStart-90, port(2), later60) // the same flow counts more
+	r.push(windowStart-90, port(3))
+	r.push(windowStart-90, port(3), atDestination)
 	r.run(5*time.Minute + 15*time.Second)
 	r.awaitRecords(3)
-	assert.Contains(t, r.bodies(), "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 3/tcp both 3/2 10/1000 8/800 Vum late")
-	assert.Contains(t, r.coverage(), "window 2023-11-14T22:12:30Z 2023-11-14T22:12:45Z complete settled cause - flows 2 records 2 late 0 merged 0 discarded 0 raised 0")
-	assert.Contains(t, r.coverage(), "window 2023-11-14T22:12:30Z 2023-11-14T22:12:45Z complete final cause - flows 4 records 1 late 1 merged 1 discarded 0 raised 1")
+	assert.Contains(t, r.bodies(), "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 3/tcp both 3/2 10/1000 8/800 Vum late")
+	assert.Contains(t, r.coverage(), "v2 window 2023-11-14T22:12:30Z 2023-11-14T22:12:45Z complete settled cause - flows 2 records 2 late 0 merged 0 discarded 0 raised 0")
+	assert.Contains(t, r.coverage(), "v2 window 2023-11-14T22:12:30Z 2023-11-14T22:12:45Z complete final cause - flows 4 records 1 late 1 merged 1 discarded 0 raised 1")
 	metadatatest.AssertEqualGoldmaneFlowsRaised(t, r.telemetry, sum(1), ignore)
 }
 
@@ -70,14 +70,14 @@ func TestACursorSparesRepeatsAfterARestart(t *testing.T) {
 	cfg := r.config()
 	r.store(cfg)
 	r.push(windowStart-15*100, port(1))
-	r.push(windowStart-60, port(2))
+	r.push(windowStart-90, port(2))
 	r.start(cfg)
 	r.awaitRecords(2)
 	r.advance(0)
 	r.stop()
 
-	r.push(windowStart-60, port(3)) // for the recheck, after the restart
-	r.push(windowStart-30, port(4))
+	r.push(windowStart-90, port(3)) // for the recheck, after the restart
+	r.push(windowStart-60, port(4))
 	r.start(cfg)
 	r.run(6 * time.Minute)
 	r.awaitRecords(4)
@@ -91,7 +91,7 @@ func TestStartAtNow(t *testing.T) {
 	r := newRig(t, nil, nil)
 	cfg := r.config()
 	cfg.StartAt = StartAtNow
-	r.push(windowStart-60, port(1))
+	r.push(windowStart-90, port(1))
 	r.push(windowStart, port(2))
 	r.start(cfg)
 	r.run(time.Minute)
@@ -107,8 +107,8 @@ func TestAWindowThatFailsHoldsUpNoOther(t *testing.T) {
 		}
 		return a, nil
 	}))
-	r.push(windowStart-60, port(1))
-	r.push(windowStart-45, port(2))
+	r.push(windowStart-90, port(1))
+	r.push(windowStart-75, port(2))
 	r.start(r.config())
 	r.awaitRecords(1)
 	failing.Store(false)
@@ -120,7 +120,7 @@ func TestAWindowThatFailsHoldsUpNoOther(t *testing.T) {
 func TestNothingIsMissedThatWasThereBefore(t *testing.T) {
 	for wait, missed := range map[time.Duration]string{
 		5 * time.Minute: "",
-		2 * time.Hour:   "gap 2023-11-14T22:13:30Z ",
+		2 * time.Hour:   "v2 gap 2023-11-14T22:13:30Z ",
 	} {
 		r := newRig(t, nil, nil)
 		r.server.Stop()
@@ -157,7 +157,7 @@ func TestGaps(t *testing.T) {
 		r.start(cfg)
 		r.advance(0)
 		// The window of 22:13:00 was next; the ring reaches back to 59 minutes.
-		require.Equal(t, []string{"gap 2023-11-14T22:13:00Z 2023-11-14T23:14:30Z missing final cause receiver_down windows 246"}, gaps(r))
+		require.Equal(t, []string{"v2 gap 2023-11-14T22:13:00Z 2023-11-14T23:14:30Z missing final cause receiver_down windows 246"}, gaps(r))
 		metadatatest.AssertEqualGoldmaneWindows(t, r.telemetry, sumOf("status", map[string]int{
 			"complete": 213 + 213, "partial": 21, "missing": 246,
 		}), ignore)

@@ -1,9 +1,9 @@
 package goldmanereceiver
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"time"
 
@@ -15,8 +15,8 @@ import (
 	"github.com/goldtrail/goldtrail/internal/storageclient"
 )
 
-// stateVersion is the version of state's form. Another one is not read.
-const stateVersion = 2
+// stateVersion is the version of state's form.
+const stateVersion = 3
 
 // state is where the receiver stands: what it would have to know after a crash. It is
 // stored after the pipeline has taken what it speaks of.
@@ -28,9 +28,11 @@ type state struct {
 	Next int64 `json:"next"`
 	// Open are windows before Next that could not be read yet, in order.
 	Open []int64 `json:"open,omitempty"`
-	// Recheck are windows that are to be listed once more, in order. Each has its ledger
+	// Held are the windows that were listed and are not done with, in order. Each has parts
 	// in the storage.
-	Recheck []int64 `json:"recheck,omitempty"`
+	Held []held `json:"held,omitempty"`
+	// Doing is the step that is being taken: after a crash it is taken again, first.
+	Doing *step `json:"doing,omitempty"`
 	// Evidence are sealed windows and how many rows they had: a Goldmane that has fewer
 	// has lost its ring. In order.
 	Evidence []evidence `json:"evidence,omitempty"`
@@ -40,12 +42,8 @@ type state struct {
 	// that was read, or else the one in which the receiver was first started. What
 	// Goldmane had before is welcome, and not missed.
 	Owed int64 `json:"owed"`
-	// Live are windows of which the live lane has handed on flows, and which are still to
-	// be listed. What it has handed on is in the storage.
-	Live []int64 `json:"live,omitempty"`
-	// Rejected are windows, still to be listed again, of which the pipeline has rejected
-	// records for good.
-	Rejected []int64 `json:"rejected,omitempty"`
+	// Silence is since when nodes have been silent.
+	Silence silence `json:"silence"`
 	// Alive is when the receiver last ran, to within a window.
 	Alive time.Time `json:"alive"`
 	// Blocked is the longest spell of the last hour in which the pipeline refused.
@@ -57,9 +55,6 @@ type state struct {
 // lostRun is a run of windows that can never be read.
 type lostRun struct {
 	flowlog.Gap
-	// Torn is one window of which some records may have been handed on: it is partial,
-	// and in no gap.
-	Torn bool `json:"torn,omitempty"`
 	// Said: it is being handed on, and must not change any more.
 	Said bool `json:"said,omitempty"`
 }
@@ -103,10 +98,25 @@ func (s *state) unread(start int64) bool {
 	return start >= s.Next || slices.Contains(s.Open, start)
 }
 
+// held returns a held window, nil where it is not held.
+func (s *state) held(start int64) *held {
+	i, ok := slices.BinarySearchFunc(s.Held, start, func(h held, start int64) int { return cmp.Compare(h.Start, start) })
+	if !ok {
+		return nil
+	}
+	return &s.Held[i]
+}
+
+// hold adds a held window.
+func (s *state) hold(h held) {
+	i, _ := slices.BinarySearchFunc(s.Held, h.Start, func(h held, start int64) int { return cmp.Compare(h.Start, start) })
+	s.Held = slices.Insert(s.Held, i, h)
+}
+
 // clone is a copy that shares nothing.
 func (s *state) clone() *state {
 	c := *s
-	c.Open, c.Recheck, c.Live, c.Rejected = slices.Clone(s.Open), slices.Clone(s.Recheck), slices.Clone(s.Live), slices.Clone(s.Rejected)
+	c.Open, c.Held = slices.Clone(s.Open), slices.Clone(s.Held)
 	c.Evidence, c.Lost = slices.Clone(s.Evidence), slices.Clone(s.Lost)
 	return &c
 }
@@ -120,8 +130,6 @@ type store struct {
 }
 
 const stateKey = "state"
-
-func ledgerKey(start int64) string { return fmt.Sprintf("ledger/%d", start) }
 
 // openStore returns the store in the storage extension of that name, or one that keeps
 // nothing where id is nil.
@@ -147,44 +155,22 @@ func (s *store) load(ctx context.Context, window int64) *state {
 		return nil
 	}
 	var st state
-	switch err := json.Unmarshal(b, &st); {
-	case err != nil:
+	if err := json.Unmarshal(b, &st); err != nil {
 		s.logger.Error("Cannot understand the stored cursor; reading begins anew, and records of the last hour may repeat", zap.Error(err))
 		return nil
-	case st.Version != stateVersion || st.Window != window:
-		s.logger.Warn("The stored cursor is of another version or another 'window'; reading begins anew, and records of the last hour may repeat",
-			zap.Int("version", st.Version), zap.Int64("window", st.Window))
-		return nil
 	}
-	return &st
-}
-
-// ledger returns the stored ledger of a window, nil where there is none.
-func (s *store) ledger(ctx context.Context, start int64) ledger {
-	b, err := s.client.Get(ctx, ledgerKey(start))
-	var l ledger
-	if err == nil && b != nil {
-		l, err = decodeLedger(b)
+	switch {
+	case st.Window == window && st.Version == stateVersion:
+		return &st
+	case st.Window == window && st.Version == stateBefore:
+		if err := s.upgrade(ctx, b, &st); err != nil {
+			s.logger.Error("Cannot understand all of the cursor that an older version has stored", zap.Error(err))
+		}
+		return &st
 	}
-	if err != nil {
-		s.logger.Error("Cannot read what was handed on of a window; when it is listed again, its records will repeat", zap.Int64("window", start), zap.Error(err))
-	}
-	return l
-}
-
-// counted returns what the live lane handed on of a window, empty where that is not
-// known.
-func (s *store) counted(ctx context.Context, start int64) counted {
-	b, err := s.client.Get(ctx, countedKey(start))
-	var c counted
-	if err == nil {
-		c, err = decodeCounted(b)
-	}
-	if err != nil {
-		s.logger.Error("Cannot read what the live lane handed on of a window; it may repeat", zap.Int64("window", start), zap.Error(err))
-		return counted{}
-	}
-	return c
+	s.logger.Warn("The stored cursor is of another version or another 'window'; reading begins anew, and records of the last hour may repeat",
+		zap.Int("version", st.Version), zap.Int64("window", st.Window))
+	return nil
 }
 
 // save stores the state, and with it, in one transaction, what further operations say.

@@ -56,14 +56,11 @@ func (c counters) listFailed(ctx context.Context, cause string) {
 	add(ctx, c.GoldmaneListFailures, 1, "cause", cause)
 }
 
-// converted counts what became of the rows of one window.
-func (c counters) converted(ctx context.Context, w *window, from *converter) {
-	c.GoldmaneFlowsReceived.Add(ctx, int64(w.rows))
-	if w.raised > 0 {
-		c.GoldmaneFlowsRaised.Add(ctx, w.raised)
-	}
+// settled counts what became of the rows of one window.
+func (c counters) settled(ctx context.Context, w *window, from *converter) {
 	add(ctx, c.GoldmaneFlowsMerged, w.byReporter, "by", "reporter")
 	add(ctx, c.GoldmaneFlowsMerged, w.byPolicyOrder, "by", "policy_order")
+	add(ctx, c.GoldmaneFlowsMerged, w.byPolicies, "by", "policies")
 	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.noFlow, "reason", "no_flow")
 	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.noKey, "reason", "no_key")
 	add(ctx, c.GoldmaneFlowsDiscarded, from.discarded.unfinished, "reason", "unfinished")
@@ -71,6 +68,7 @@ func (c counters) converted(ctx context.Context, w *window, from *converter) {
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.unknownEnums, "reason", "unknown_enum")
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.noPolicies, "reason", "no_policies")
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.emptyHits, "reason", "empty_hit")
+	add(ctx, c.GoldmaneFlowsOdd, from.odd.stagedEnforced, "reason", "staged_enforced")
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.badPolicies, "reason", "bad_policies")
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.badText, "reason", "bad_text")
 	add(ctx, c.GoldmaneFlowsOdd, from.odd.labels, "reason", "label")

@@ -110,7 +110,7 @@ func TestTLS(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, test.server, nil)
-			r.push(windowStart-60, port(1))
+			r.push(windowStart-90, port(1))
 			cfg := r.config()
 			cfg.TLS.Insecure = false
 			cfg.TLS.CAFile, cfg.TLS.CertFile, cfg.TLS.KeyFile = ours.file, client.cert, client.key
@@ -138,7 +138,7 @@ func TestARenewedCertificateIsUsed(t *testing.T) {
 	client := ours.sign("collector", "collector", time.Now().Add(-time.Minute))
 
 	r := newRig(t, conf, nil)
-	r.push(windowStart-60, port(1))
+	r.push(windowStart-90, port(1))
 	cfg := r.config()
 	cfg.TLS.Insecure = false
 	cfg.TLS.CAFile, cfg.TLS.CertFile, cfg.TLS.KeyFile = ours.file, client.cert, client.key

@@ -22,8 +22,9 @@ const traceCacheSize = 8192
 type trace struct {
 	enforced string
 	// pending is "" where it equals enforced.
-	pending  string
-	deciding string
+	pending string
+	// staged: a staged policy is in the enforced trace.
+	staged bool
 	// odd is what was odd in it, to be counted for every flow that has it.
 	odd oddities
 }
@@ -60,7 +61,7 @@ func (t *traces) decode(encoded string) *trace {
 	if decoded.pending = t.render(message.PendingPolicies, &decoded.odd); decoded.pending == decoded.enforced {
 		decoded.pending = ""
 	}
-	decoded.deciding = flowlog.DecidingHit(decoded.enforced)
+	decoded.staged = flowlog.HasStagedHit(decoded.enforced)
 	return decoded
 }
 
@@ -152,7 +153,7 @@ func (o *oddities) kind(kind goldmane.PolicyKind) string {
 
 // oddities counts what was odd in flows that became records all the same.
 type oddities struct {
-	unknownEnums, noPolicies, badPolicies, emptyHits, labels, badText int64
+	unknownEnums, noPolicies, badPolicies, emptyHits, stagedEnforced, labels, badText int64
 }
 
 func (o *oddities) add(other *oddities) {

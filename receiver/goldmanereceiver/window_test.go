@@ -70,9 +70,25 @@ func assemble(t testing.TB, mergeReporters bool, rows ...*goldmane.FlowResult) (
 	t.Helper()
 	c, err := newConverter([]string{"*"})
 	require.NoError(t, err)
-	w, err := newWindow(windowStart, encode(t, rows...), c, mergeReporters, earlier{})
+	w, err := alone(encode(t, rows...), c, mergeReporters)
 	require.NoError(t, err)
 	return w, c
+}
+
+// alone settles the window at windowStart by its own reports, as where nothing is within
+// reach and nothing is to come.
+func alone(a answer, c *converter, mergeReporters bool) (*window, error) {
+	near, _, err := pairsOf(windowStart, a)
+	if err != nil {
+		return nil, err
+	}
+	w, err := readWindow(windowStart, a, c, &c.labels)
+	if err != nil {
+		return nil, err
+	}
+	w.settle(settling{near: near, reporters: mergeReporters})
+	w.order()
+	return w, nil
 }
 
 // encode is the rows as Goldmane sends them.
@@ -100,19 +116,16 @@ func told(w *window, r *record) string {
 	if s == (flowlog.Service{}) {
 		service = "-"
 	}
-	line, late := strings.CutSuffix(r.line, " late")
-	line = line[:strings.LastIndexByte(line, ' ')]
-	if late {
-		line += " late"
-	}
+	words := strings.Fields(r.line)
+	line := strings.Join(append(words[:10], words[11:]...), " ")
 	return fmt.Sprintf("%s via %s by %s egress %s ingress %s pending %s %s", line, service,
 		cmp.Or(f.Deciding, "-"), cmp.Or(f.Egress, "-"), cmp.Or(f.Ingress, "-"), cmp.Or(f.EgressPending, "-"), cmp.Or(f.IngressPending, "-"))
 }
 
 const (
-	bySource = "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -"
-	byBoth   = "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both 3/2 10/1000 8/800 via payments/api:http:80 by np:default/payments/allow-web#0=allow egress profile:kns.frontend#0=allow ingress np:default/payments/allow-web#0=allow pending - -"
-	byDest   = "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp dst 3/2 10/1000 8/800 via - by np:default/payments/allow-web#0=allow egress - ingress np:default/payments/allow-web#0=allow pending - -"
+	bySource = "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -"
+	byBoth   = "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both 3/2 10/1000 8/800 via payments/api:http:80 by np:default/payments/allow-web#0=allow egress profile:kns.frontend#0=allow ingress np:default/payments/allow-web#0=allow pending - -"
+	byDest   = "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp dst 3/2 10/1000 8/800 via - by np:default/payments/allow-web#0=allow egress - ingress np:default/payments/allow-web#0=allow pending - -"
 )
 
 func TestMergeReporters(t *testing.T) {
@@ -130,30 +143,30 @@ func TestMergeReporters(t *testing.T) {
 		"both sides":    {[]*goldmane.FlowResult{row(), row(atDestination)}, []string{byBoth}, 1},
 		"the source allows, the destination denies": {
 			[]*goldmane.FlowResult{row(), row(atDestination, denied)},
-			[]string{"v1 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both,allow/deny 3/2 10/1000 8/800 via payments/api:http:80 by " + eot + " egress profile:kns.frontend#0=allow ingress " + eot + " pending - -"},
+			[]string{"v2 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both,allow/deny 3/2 10/1000 8/800 via payments/api:http:80 by " + eot + " egress profile:kns.frontend#0=allow ingress " + eot + " pending - -"},
 			1,
 		},
 		"what the source denied does not reach the destination": {
 			[]*goldmane.FlowResult{row(denied), row(atDestination)},
-			[]string{byDest, "v1 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by " + eot + " egress " + eot + " ingress - pending - -"},
+			[]string{byDest, "v2 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by " + eot + " egress " + eot + " ingress - pending - -"},
 			0,
 		},
 		"through a Service and past it, one verdict for both": {
 			[]*goldmane.FlowResult{row(), row(direct, fewer), row(atDestination)},
 			[]string{
-				"v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both 1/2/0 1/1000 8/800 via - by np:default/payments/allow-web#0=allow egress profile:kns.frontend#0=allow ingress np:default/payments/allow-web#0=allow pending - -",
+				"v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both 1/2/0 1/1000 8/800 via - by np:default/payments/allow-web#0=allow egress profile:kns.frontend#0=allow ingress np:default/payments/allow-web#0=allow pending - -",
 				byBoth,
 			},
 			1,
 		},
 		"two verdicts at the destination: the heavier is the pair, nothing is lost": {
 			[]*goldmane.FlowResult{row(), row(atDestination, denied, fewer), row(atDestination)},
-			[]string{byBoth, "v1 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp dst 1/2/0 10/1000 1/800 via - by " + eot + " egress - ingress " + eot + " pending - -"},
+			[]string{byBoth, "v2 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp dst 1/2/0 10/1000 1/800 via - by " + eot + " egress - ingress " + eot + " pending - -"},
 			1,
 		},
 		"other ports are other edges": {
 			[]*goldmane.FlowResult{row(), row(atDestination, func(f *goldmane.Flow) { f.Key.DestPort = 8081 })},
-			[]string{bySource, "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8081/tcp dst 3/2 10/1000 8/800 via - by np:default/payments/allow-web#0=allow egress - ingress np:default/payments/allow-web#0=allow pending - -"},
+			[]string{bySource, "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8081/tcp dst 3/2 10/1000 8/800 via - by np:default/payments/allow-web#0=allow egress - ingress np:default/payments/allow-web#0=allow pending - -"},
 			0,
 		},
 	} {
@@ -189,7 +202,7 @@ func TestKeysThatDifferInPolicyOrderAreOne(t *testing.T) {
 	}
 	labels := func(f *goldmane.Flow) { f.SourceLabels = []string{"app=web", "canary=yes"} }
 	w, _ := assemble(t, true, row(trace(0, 1)), row(trace(1, 0), labels))
-	assert.Equal(t, []string{"v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 6/4 20/2000 16/1600 via payments/api:http:80 by cnp:default/payments/api#0=allow egress gnp:security/quarantine#2=pass,cnp:default/payments/api#0=allow ingress - pending - -"}, lines(w))
+	assert.Equal(t, []string{"v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 6/4 20/2000 16/1600 via payments/api:http:80 by cnp:default/payments/api#0=allow egress gnp:security/quarantine#2=pass,cnp:default/payments/api#0=allow ingress - pending - -"}, lines(w))
 	assert.Equal(t, merged{byPolicyOrder: 1}, w.merged)
 	assert.Equal(t, []flowlog.Label{{Key: "app", Value: "web"}}, w.flows[w.records[0].flow].Source.Labels, "labels are the intersection")
 }
@@ -209,7 +222,7 @@ func TestOddRows(t *testing.T) {
 		"another window":       {row: row(func(f *goldmane.Flow) { f.StartTime += 15 }), discarded: discarded{otherWindow: 1}},
 		"no policies": {
 			row: row(func(f *goldmane.Flow) { f.Key.Policies = nil }), records: 1, odd: oddities{noPolicies: 1},
-			line: "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by - egress - ingress - pending - -",
+			line: "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by - egress - ingress - pending - -",
 		},
 		"an empty hit": {
 			row: row(func(f *goldmane.Flow) {
@@ -221,7 +234,7 @@ func TestOddRows(t *testing.T) {
 				f.Key.SourceType, f.Key.Reporter, f.Key.Action = 9, 3, 7
 				f.Key.Policies = &goldmane.PolicyTrace{EnforcedPolicies: []*goldmane.PolicyHit{{Kind: 12, Tier: "t", Name: "p", Action: 8}}}
 			}), records: 1, odd: oddities{unknownEnums: 5},
-			line: "v1 action-7 type-9:frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp reporter-3,action-7/- 3/2 10/1000 8/800 via payments/api:http:80 by kind-12:t/p#0=action-8 egress kind-12:t/p#0=action-8 ingress - pending - -",
+			line: "v2 action-7 type-9:frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp reporter-3,action-7/- 3/2 10/1000 8/800 via payments/api:http:80 by kind-12:t/p#0=action-8 egress kind-12:t/p#0=action-8 ingress - pending - -",
 		},
 		"a label without a value": {
 			row: row(func(f *goldmane.Flow) { f.SourceLabels = []string{"odd", ""} }), records: 1, odd: oddities{labels: 1}, line: bySource,
@@ -233,29 +246,29 @@ func TestOddRows(t *testing.T) {
 				k.DestServiceName, k.DestServiceNamespace, k.DestServicePortName, k.DestServicePort = "-", "", "-", 0
 				k.Policies = &goldmane.PolicyTrace{}
 			}), records: 1,
-			line: "v1 allow internet -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via - by - egress - ingress - pending - -",
+			line: "v2 allow internet -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via - by - egress - ingress - pending - -",
 		},
 		"an end of tier without a trigger": {
 			row: row(func(f *goldmane.Flow) {
 				f.Key.Policies = &goldmane.PolicyTrace{EnforcedPolicies: []*goldmane.PolicyHit{{Kind: goldmane.PolicyKind_EndOfTier, Tier: "default", Action: goldmane.Action_Allow}}}
 			}), records: 1,
-			line: "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by tier:default/-#eot=allow egress tier:default/-#eot=allow ingress - pending - -",
+			line: "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by tier:default/-#eot=allow egress tier:default/-#eot=allow ingress - pending - -",
 		},
 		"a NetworkSet, whose name holds its namespace": {
 			row: row(func(f *goldmane.Flow) {
 				f.Key.DestType, f.Key.DestNamespace, f.Key.DestName = goldmane.EndpointType_NetworkSet, "payments", "payments/banks"
 			}), records: 1,
-			line: "v1 allow frontend/web-5f7d-* -> networkset:payments/banks 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -",
+			line: "v2 allow frontend/web-5f7d-* -> networkset:payments/banks 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -",
 		},
 		"ICMP packs type and code": {
 			row: row(func(f *goldmane.Flow) { f.Key.Proto, f.Key.DestPort = "icmp", 3<<8|1 }), records: 1,
-			line: "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 3.1/icmp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -",
+			line: "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 3.1/icmp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -",
 		},
 		"a staged policy": {
 			row: row(func(f *goldmane.Flow) {
 				f.Key.Policies.PendingPolicies = []*goldmane.PolicyHit{{Kind: goldmane.PolicyKind_StagedNetworkPolicy, Tier: "default", Namespace: "frontend", Name: "lockdown", Action: goldmane.Action_Deny, RuleIndex: 1}}
 			}), records: 1,
-			line: "v1 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending staged-cnp:default/frontend/lockdown#1=deny -",
+			line: "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending staged-cnp:default/frontend/lockdown#1=deny -",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -277,7 +290,7 @@ func TestLabelsArePassedOnByGlob(t *testing.T) {
 	c, err := newConverter([]string{"app.*/*", "service-identity"})
 	require.NoError(t, err)
 	for range 2 { // the second time from memory
-		w, err := newWindow(windowStart, encode(t, row(labels)), c, true, earlier{})
+		w, err := alone(encode(t, row(labels)), c, true)
 		require.NoError(t, err)
 		assert.Equal(t, []flowlog.Label{{Key: "app.kubernetes.io/name", Value: "web"}, {Key: "service-identity", Value: "web"}}, w.flows[0].Source.Labels)
 		assert.Empty(t, w.flows[0].Destination.Labels)

@@ -181,6 +181,28 @@ func (a answer) eachFlow(keep *labelglob.Filter, f func(*wireFlow)) error {
 	return nil
 }
 
+// only is the answer with those of its rows alone, which are in order.
+func (a answer) only(rows []int32) answer {
+	var text []byte
+	n := int32(0)
+	for r := (wireReader{rest: a.text}); r.next() && len(rows) > 0; {
+		if !r.isBytes(2) {
+			r.skip()
+			continue
+		}
+		row := r.bytes()
+		if n == rows[0] {
+			text = appendRow(text, row)
+			rows = rows[1:]
+		}
+		n++
+	}
+	return answer{string(text)}
+}
+
+// and is both answers as one: a message that comes in parts is the parts joined.
+func (a answer) and(b answer) answer { return answer{a.text + b.text} }
+
 // appendRow adds a FlowResult to an answer, as a row of FlowListResult.
 func appendRow(answer []byte, row string) []byte {
 	answer = binary.AppendUvarint(append(answer, 2<<3|wireBytes), uint64(len(row)))

@@ -164,7 +164,7 @@ func TestTextThatIsNotUTF8IsMended(t *testing.T) {
 	require.NoError(t, err)
 	c, err := newConverter([]string{"*"})
 	require.NoError(t, err)
-	w, err := newWindow(windowStart, answer{strings.Replace(string(b), "abc", "a\xffc", 1)}, c, true, earlier{})
+	w, err := alone(answer{strings.Replace(string(b), "abc", "a\xffc", 1)}, c, true)
 	require.NoError(t, err)
 	assert.Contains(t, w.records[0].line, "frontend/a\uFFFDc ")
 	assert.Equal(t, oddities{badText: 1}, c.odd)
@@ -206,7 +206,7 @@ func FuzzReader(f *testing.F) {
 		}
 		c, err := newConverter(nil)
 		require.NoError(t, err)
-		if w, err := newWindow(windowStart, answer{string(b)}, c, true, earlier{}); err == nil {
+		if w, err := alone(answer{string(b)}, c, true); err == nil {
 			w.logs(0, len(w.records))
 		}
 	})

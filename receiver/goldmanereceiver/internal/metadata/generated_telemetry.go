@@ -41,7 +41,7 @@ type TelemetryBuilder struct {
 	GoldmaneListSize          metric.Int64Histogram
 	GoldmaneLiveClosed        metric.Int64Counter
 	GoldmaneLiveEmitted       metric.Int64Counter
-	GoldmaneLiveMissed        metric.Int64Counter
+	GoldmanePairsOneSided     metric.Float64ObservableGauge
 	GoldmaneReconnects        metric.Int64Counter
 	GoldmaneRecordsEmitted    metric.Int64Counter
 	GoldmaneRecordsRejected   metric.Int64Counter
@@ -82,6 +82,21 @@ func (builder *TelemetryBuilder) RegisterGoldmaneCursorAgeCallback(cb metric.Flo
 		cb(ctx, &observerFloat64{inst: builder.GoldmaneCursorAge, obs: o})
 		return nil
 	}, builder.GoldmaneCursorAge)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterGoldmanePairsOneSidedCallback sets callback for observable GoldmanePairsOneSided metric.
+func (builder *TelemetryBuilder) RegisterGoldmanePairsOneSidedCallback(cb metric.Float64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerFloat64{inst: builder.GoldmanePairsOneSided, obs: o})
+		return nil
+	}, builder.GoldmanePairsOneSided)
 	if err != nil {
 		return err
 	}
@@ -142,7 +157,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.GoldmaneCursorAge, err = builder.meter.Float64ObservableGauge(
 		"goldtrail_goldmane_cursor_age",
-		metric.WithDescription("How long ago the oldest window ended that is not in the trail yet, or is not given up. [Development]"),
+		metric.WithDescription("How long ago the oldest window ended of which nothing is in the trail yet, and which is not given up. [Development]"),
 		metric.WithUnit("s"),
 	)
 	errs = errors.Join(errs, err)
@@ -166,7 +181,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.GoldmaneFlowsRaised, err = builder.meter.Int64Counter(
 		"goldtrail_goldmane_flows_raised",
-		metric.WithDescription("Flows whose counters had grown when their window was listed again. The trail keeps the first numbers. [Development]"),
+		metric.WithDescription("Flows whose counters had grown when their window was listed again. The trail keeps the first numbers, but in windows that also had late flows. [Development]"),
 		metric.WithUnit("{flow}"),
 	)
 	errs = errors.Join(errs, err)
@@ -210,14 +225,14 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.GoldmaneLiveEmitted, err = builder.meter.Int64Counter(
 		"goldtrail_goldmane_live_emitted",
-		metric.WithDescription("Flows that the live lane handed on. [Development]"),
+		metric.WithDescription("Previews that the live lane handed on. [Development]"),
 		metric.WithUnit("{flow}"),
 	)
 	errs = errors.Join(errs, err)
-	builder.GoldmaneLiveMissed, err = builder.meter.Int64Counter(
-		"goldtrail_goldmane_live_missed",
-		metric.WithDescription("Records that the listing of a window added to what the live lane had handed on of it. [Development]"),
-		metric.WithUnit("{record}"),
+	builder.GoldmanePairsOneSided, err = builder.meter.Float64ObservableGauge(
+		"goldtrail_goldmane_pairs_one_sided",
+		metric.WithDescription("The share of the newest window's pairs of workloads that only one end had reported when it was decided, 0 to 1. Much of it for long means that nodes do not reach Goldmane. [Development]"),
+		metric.WithUnit("1"),
 	)
 	errs = errors.Join(errs, err)
 	builder.GoldmaneReconnects, err = builder.meter.Int64Counter(
@@ -246,7 +261,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.GoldmaneRingHeadroom, err = builder.meter.Float64ObservableGauge(
 		"goldtrail_goldmane_ring_headroom",
-		metric.WithDescription("How long until the oldest window that is not in the trail yet is lost. [Development]"),
+		metric.WithDescription("How long until the oldest window that was not read yet is lost. [Development]"),
 		metric.WithUnit("s"),
 	)
 	errs = errors.Join(errs, err)

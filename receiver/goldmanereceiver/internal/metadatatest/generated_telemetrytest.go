@@ -38,7 +38,7 @@ func AssertEqualGoldmaneCertificateExpiry(t *testing.T, tt *componenttest.Teleme
 func AssertEqualGoldmaneCursorAge(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[float64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "goldtrail_goldmane_cursor_age",
-		Description: "How long ago the oldest window ended that is not in the trail yet, or is not given up. [Development]",
+		Description: "How long ago the oldest window ended of which nothing is in the trail yet, and which is not given up. [Development]",
 		Unit:        "s",
 		Data: metricdata.Gauge[float64]{
 			DataPoints: dps,
@@ -100,7 +100,7 @@ func AssertEqualGoldmaneFlowsOdd(t *testing.T, tt *componenttest.Telemetry, dps 
 func AssertEqualGoldmaneFlowsRaised(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "goldtrail_goldmane_flows_raised",
-		Description: "Flows whose counters had grown when their window was listed again. The trail keeps the first numbers. [Development]",
+		Description: "Flows whose counters had grown when their window was listed again. The trail keeps the first numbers, but in windows that also had late flows. [Development]",
 		Unit:        "{flow}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -210,7 +210,7 @@ func AssertEqualGoldmaneLiveClosed(t *testing.T, tt *componenttest.Telemetry, dp
 func AssertEqualGoldmaneLiveEmitted(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "goldtrail_goldmane_live_emitted",
-		Description: "Flows that the live lane handed on. [Development]",
+		Description: "Previews that the live lane handed on. [Development]",
 		Unit:        "{flow}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -223,18 +223,16 @@ func AssertEqualGoldmaneLiveEmitted(t *testing.T, tt *componenttest.Telemetry, d
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
-func AssertEqualGoldmaneLiveMissed(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+func AssertEqualGoldmanePairsOneSided(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[float64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
-		Name:        "goldtrail_goldmane_live_missed",
-		Description: "Records that the listing of a window added to what the live lane had handed on of it. [Development]",
-		Unit:        "{record}",
-		Data: metricdata.Sum[int64]{
-			Temporality: metricdata.CumulativeTemporality,
-			IsMonotonic: true,
-			DataPoints:  dps,
+		Name:        "goldtrail_goldmane_pairs_one_sided",
+		Description: "The share of the newest window's pairs of workloads that only one end had reported when it was decided, 0 to 1. Much of it for long means that nodes do not reach Goldmane. [Development]",
+		Unit:        "1",
+		Data: metricdata.Gauge[float64]{
+			DataPoints: dps,
 		},
 	}
-	got, err := tt.GetMetric("goldtrail_goldmane_live_missed")
+	got, err := tt.GetMetric("goldtrail_goldmane_pairs_one_sided")
 	require.NoError(t, err)
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
@@ -306,7 +304,7 @@ func AssertEqualGoldmaneRestarts(t *testing.T, tt *componenttest.Telemetry, dps 
 func AssertEqualGoldmaneRingHeadroom(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[float64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "goldtrail_goldmane_ring_headroom",
-		Description: "How long until the oldest window that is not in the trail yet is lost. [Development]",
+		Description: "How long until the oldest window that was not read yet is lost. [Development]",
 		Unit:        "s",
 		Data: metricdata.Gauge[float64]{
 			DataPoints: dps,

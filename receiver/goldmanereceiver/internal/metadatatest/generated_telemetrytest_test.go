@@ -28,6 +28,10 @@ func TestSetupTelemetry(t *testing.T) {
 		observer.Observe(1)
 		return nil
 	}))
+	require.NoError(t, tb.RegisterGoldmanePairsOneSidedCallback(func(_ context.Context, observer metric.Float64Observer) error {
+		observer.Observe(1)
+		return nil
+	}))
 	require.NoError(t, tb.RegisterGoldmaneRingHeadroomCallback(func(_ context.Context, observer metric.Float64Observer) error {
 		observer.Observe(1)
 		return nil
@@ -43,7 +47,6 @@ func TestSetupTelemetry(t *testing.T) {
 	tb.GoldmaneListSize.Record(context.Background(), 1)
 	tb.GoldmaneLiveClosed.Add(context.Background(), 1)
 	tb.GoldmaneLiveEmitted.Add(context.Background(), 1)
-	tb.GoldmaneLiveMissed.Add(context.Background(), 1)
 	tb.GoldmaneReconnects.Add(context.Background(), 1)
 	tb.GoldmaneRecordsEmitted.Add(context.Background(), 1)
 	tb.GoldmaneRecordsRejected.Add(context.Background(), 1)
@@ -88,8 +91,8 @@ func TestSetupTelemetry(t *testing.T) {
 	AssertEqualGoldmaneLiveEmitted(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
-	AssertEqualGoldmaneLiveMissed(t, testTel,
-		[]metricdata.DataPoint[int64]{{Value: 1}},
+	AssertEqualGoldmanePairsOneSided(t, testTel,
+		[]metricdata.DataPoint[float64]{{Value: 1}},
 		metricdatatest.IgnoreTimestamp())
 	AssertEqualGoldmaneReconnects(t, testTel,
 		[]metricdata.DataPoint[int64]{{Value: 1}},
