@@ -29,9 +29,9 @@ var layouts = []layout{
 		questions: [questionCount]string{
 			`topk(10, sum by (source_service_identity, destination_service_identity) (count_over_time(SEL [RANGE])))`,
 			`sum by (source_service_identity) (count_over_time(SEL | destination_service_identity="payments" [RANGE]))`,
-			"sum by (source_service_identity, destination_service_identity) (count_over_time(SEL |~ `^v1 deny ` [RANGE]))",
+			"sum by (source_service_identity, destination_service_identity) (count_over_time(SEL |~ `^v2 deny ` [RANGE]))",
 			`SEL |= "pg-payments"`,
-			`sum by (source_service_identity) (sum_over_time(SEL | pattern "v1 <_> <_> -> <_> <_> <_> <_> <_>/<bytes> <_>" | unwrap bytes [RANGE]))`,
+			`sum by (source_service_identity) (sum_over_time(SEL | pattern "v2 <_> <_> -> <_> <_> <_> <_> <_>/<bytes> <_>" | unwrap bytes [RANGE]))`,
 		},
 	},
 	{
@@ -76,7 +76,7 @@ var layouts = []layout{
 			`sum by (source_service_identity) (count_over_time(SEL | destination_service_identity="payments" [RANGE]))`,
 			`sum by (source_service_identity, destination_service_identity) (count_over_time({service_name="goldmane-flows", k8s_cluster_name="bench", calico_flow_action="deny"} [RANGE]))`,
 			`SEL |= "pg-payments"`,
-			`sum by (source_service_identity) (sum_over_time(SEL | pattern "v1 <_> <_> -> <_> <_> <_> <_> <_>/<bytes> <_>" | unwrap bytes [RANGE]))`,
+			`sum by (source_service_identity) (sum_over_time(SEL | pattern "v2 <_> <_> -> <_> <_> <_> <_> <_>/<bytes> <_>" | unwrap bytes [RANGE]))`,
 		},
 	},
 }

@@ -156,7 +156,7 @@ func edgesOf(n int, seed uint64) []edge {
 			egress := "np:default/" + source + "/allow-egress#0=allow"
 			ingress := "np:default/" + destination + "/allow-from-" + source + "#0=" + e.Action
 			e.flows = append(e.flows, flowlog.Flow{
-				Source: from, Destination: to, Transport: "tcp", Port: e.Port, Action: e.Action, Reporter: reporter,
+				Source: from, Destination: to, Transport: "tcp", Port: e.Port, Action: e.Action, Reporter: reporter, Counts: true,
 				Service:      flowlog.Service{Namespace: destination, Name: "api", PortName: "http", Port: e.Port},
 				SourceAction: flowlog.ActionAllow, DestinationAction: e.Action, Deciding: ingress, Egress: egress, Ingress: ingress,
 			})
