@@ -24,6 +24,9 @@ type options struct {
 	history       int
 	cert, key, ca string
 	quiet         bool
+	truthListen   string
+	calm          bool
+	from, until   int64
 
 	clock clockwork.Clock
 	log   io.Writer
@@ -64,6 +67,10 @@ status 2 says that a client did that. Interrupt it to end it with status 0.`,
 	f.StringVar(&o.cert, "tls-cert", "", "server certificate, PEM; with --tls-key and --tls-ca, or none of them")
 	f.StringVar(&o.key, "tls-key", "", "key of the server certificate, PEM")
 	f.StringVar(&o.ca, "tls-ca", "", "CA of the clients' certificates, PEM; none is let in without one")
+	f.StringVar(&o.truthListen, "truth-listen", "", "address to tell on, over HTTP, what was really sent: /truth?from=SECONDS&to=SECONDS")
+	f.BoolVar(&o.calm, "calm", false, "no node is cut off, silent or slow")
+	f.Int64Var(&o.from, "from", 0, "when traffic begins, seconds since 1970; 0 is long ago")
+	f.Int64Var(&o.until, "until", 0, "when traffic ends, seconds since 1970; 0 is never")
 	f.BoolVar(&o.quiet, "quiet", false, "do not log each window")
 	return cmd
 }
@@ -74,6 +81,9 @@ func (o *options) check() error {
 	}
 	if o.history < 0 || o.history > maxHistory {
 		return fmt.Errorf("'--history' is %d: must be 0 to %d; Goldmane's ring holds no more windows", o.history, maxHistory)
+	}
+	if o.from < 0 || o.until < 0 || o.until != 0 && o.until <= o.from {
+		return fmt.Errorf("'--from' is %d and '--until' is %d: must be seconds since 1970, the second after the first, or 0", o.from, o.until)
 	}
 	given := 0
 	for _, file := range []string{o.cert, o.key, o.ca} {
@@ -87,8 +97,19 @@ func (o *options) check() error {
 	return nil
 }
 
+func (o *options) cluster() *cluster.Cluster {
+	c := cluster.Options{Calm: o.calm}
+	if o.from != 0 {
+		c.Begin = time.Unix(o.from, 0)
+	}
+	if o.until != 0 {
+		c.End = time.Unix(o.until, 0)
+	}
+	return cluster.With(o.seed, c)
+}
+
 // run serves until ctx is done or a client has crashed the simulation.
-func (o *options) run(ctx context.Context) error {
+func (o *options) run(ctx context.Context) (failed error) {
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -107,8 +128,16 @@ func (o *options) run(ctx context.Context) error {
 	g := sim.New(sim.Options{Window: o.window, Clock: o.clock, OnCrash: func(err error) { crashed <- err }})
 	defer g.Stop()
 
-	feed := newFeeder(o, g, cluster.New(o.seed))
+	flows := o.cluster().Traffic(o.window)
+	feed := newFeeder(o, g, flows)
 	feed.preload()
+	if o.truthListen != "" {
+		stop, err := o.serveTruth(ctx, flows)
+		if err != nil {
+			return errors.Join(err, lis.Close())
+		}
+		defer func() { failed = errors.Join(failed, stop()) }()
+	}
 
 	srv := sim.NewServer(g, conf)
 	served := make(chan error, 1)

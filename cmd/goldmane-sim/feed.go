@@ -7,54 +7,54 @@ import (
 	"time"
 
 	"github.com/goldtrail/goldtrail/internal/goldmane/sim"
-	"github.com/goldtrail/goldtrail/internal/goldmane/sim/cluster"
+	"github.com/goldtrail/goldtrail/internal/goldmane/sim/traffic"
 )
 
-// feeder pushes the cluster's traffic when it would arrive.
+// feeder pushes the cluster's traffic when it arrives.
 type feeder struct {
 	*options
 	goldmane *sim.Goldmane
-	cluster  *cluster.Cluster
-	next     int64 // start of the next window to draw
-	pending  []due // drawn and not yet pushed, in order of time
+	traffic  *traffic.Traffic
+	// begin is the first window's start, in seconds. What is stamped before is older than
+	// this Goldmane pretends to be.
+	begin   int64
+	drawn   time.Time         // all that arrives before is drawn
+	pending []traffic.Arrival // drawn and not yet pushed, in order of time
 }
 
-type due struct {
-	at      time.Time
-	arrival cluster.Arrival
+func newFeeder(o *options, g *sim.Goldmane, t *traffic.Traffic) *feeder {
+	return &feeder{options: o, goldmane: g, traffic: t}
 }
 
-func newFeeder(o *options, g *sim.Goldmane, c *cluster.Cluster) *feeder {
-	return &feeder{options: o, goldmane: g, cluster: c}
-}
-
-// preload pushes the history, all of it that would have arrived by now, and keeps the
-// rest for its time.
+// preload pushes the history, all of it that has arrived by now, and keeps the rest for
+// its time.
 func (f *feeder) preload() {
-	length := int64(f.window / time.Second)
 	now := f.clock.Now()
-	f.next = now.Unix() - now.Unix()%length - int64(f.history)*length
+	length := int64(f.window / time.Second)
+	f.begin = now.Unix() - now.Unix()%length - int64(f.history)*length
+	f.drawn = time.Unix(f.begin, 0)
 	f.push(now)
 }
 
-// draw adds the next window.
+// draw adds what arrives in the next window.
 func (f *feeder) draw() {
-	start := time.Unix(f.next, 0)
-	arrivals := f.cluster.Window(f.next, f.window)
+	next := f.drawn.Add(f.window)
+	arrivals := f.traffic.Arrivals(f.drawn, next)
 	for _, a := range arrivals {
-		f.pending = append(f.pending, due{start.Add(a.After), a})
+		if a.Flow.StartTime >= f.begin {
+			f.pending = append(f.pending, a)
+		}
 	}
-	slices.SortStableFunc(f.pending, func(a, b due) int { return a.at.Compare(b.at) })
-	f.next += int64(f.window / time.Second)
 	if !f.quiet {
-		fmt.Fprintf(f.log, "goldmane-sim: window %s: %d flows to come\n", start.UTC().Format(time.TimeOnly), len(arrivals))
+		fmt.Fprintf(f.log, "goldmane-sim: window %s: %d flows to come\n", f.drawn.UTC().Format(time.TimeOnly), len(arrivals))
 	}
+	f.drawn = next
 }
 
 // push hands over what has arrived by t. It draws one window at a time: a long history
 // is many flows.
 func (f *feeder) push(t time.Time) {
-	for f.next <= t.Unix() {
+	for !f.drawn.After(t) {
 		f.draw()
 		f.deliver(t)
 	}
@@ -63,8 +63,8 @@ func (f *feeder) push(t time.Time) {
 
 func (f *feeder) deliver(t time.Time) {
 	n := 0
-	for n < len(f.pending) && !f.pending[n].at.After(t) {
-		f.goldmane.Push(f.pending[n].arrival.Flow)
+	for n < len(f.pending) && !f.pending[n].At.After(t) {
+		f.goldmane.Push(f.pending[n].Flow)
 		n++
 	}
 	f.pending = slices.Delete(f.pending, 0, n)
@@ -74,9 +74,9 @@ func (f *feeder) deliver(t time.Time) {
 func (f *feeder) run(ctx context.Context) {
 	for {
 		// Flows come in batches, one a node and window, so waiting for each is enough.
-		wake := time.Unix(f.next, 0)
-		if len(f.pending) > 0 && f.pending[0].at.Before(wake) {
-			wake = f.pending[0].at
+		wake := f.drawn
+		if len(f.pending) > 0 && f.pending[0].At.Before(wake) {
+			wake = f.pending[0].At
 		}
 		timer := f.clock.NewTimer(wake.Sub(f.clock.Now()))
 		select {

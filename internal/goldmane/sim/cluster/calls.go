@@ -180,6 +180,29 @@ var denials = []denial{
 	{call{"ci/runner", "payments/card-vault", rare}, false, ""},
 }
 
+// alone are calls that are always denied at their destination, from a workload of one Pod
+// to another. The first ten whose Pods are on different nodes are made.
+var alone = []call{
+	{"sandbox/debug-shell", "dbaas/mysql-legacy", quiet},
+	{"sandbox/old-prototype", "monitoring/grafana", quiet},
+	{"marketing/newsletter", "orders/outbox", quiet},
+	{"reviews/moderation", "payments/reconciler", quiet},
+	{"monitoring/pushgateway", "dbaas/pg-operator", quiet},
+	{"catalog/importer", "dbaas/mysql-legacy", steady},
+	{"frontend/admin-ui", "analytics/superset", quiet},
+	{"recommendations/trainer", "analytics/spark-driver", quiet},
+	{"kube-system/descheduler", "argocd/argocd-redis", quiet},
+	{"calico-system/whisker", "monitoring/tempo", quiet},
+	{"ci/build-cache", "catalog/importer", steady},
+	{"notifications/push", "messaging/kafka-ui", quiet},
+	{"argocd/argocd-redis", "monitoring/pushgateway", quiet},
+	{"shipping/carrier-sync", "frontend/admin-ui", quiet},
+	{"external-secrets/external-secrets", "payments/reconciler", quiet},
+	{"messaging/kafka-ui", "shipping/carrier-sync", quiet},
+	{"cert-manager/cainjector", "dbaas/pg-operator", quiet},
+	{"sandbox/debug-shell", "monitoring/kube-state-metrics", quiet},
+}
+
 // deniedOut are attempts to leave the cluster that an egress policy stops.
 var deniedOut = []outside{
 	{"payments/card-vault", public, 443, "tcp", quiet},

@@ -2,24 +2,37 @@ package cluster
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/goldtrail/goldtrail/internal/goldmane"
+	"github.com/goldtrail/goldtrail/internal/goldmane/sim/traffic"
 )
 
-// Cluster is the cluster as it is for one seed. It does not change after New and may be
-// used concurrently.
+// Cluster is the cluster as it is for one seed. It may be used concurrently.
 type Cluster struct {
 	seed       uint64
+	options    Options
 	namespaces map[string]namespace
 	workloads  []*workload
 	byID       map[string]*workload
 	edges      []*edge
+
+	mu      sync.Mutex
+	traffic map[time.Duration]*traffic.Traffic // guarded by mu: by the length of a window
+}
+
+// Options change what happens in a cluster. The zero value is all of it, for ever.
+type Options struct {
+	// Calm leaves out what makes a reader wait or miss something: no node is cut off or
+	// silent, and that in the warehouse flushes as the others do.
+	Calm bool
+	// Begin and End bound the traffic, for whoever counts all of it. The zero Time is no
+	// bound.
+	Begin, End time.Time
 }
 
 // Arrival is one flow of one node on its way to Goldmane.
@@ -32,8 +45,11 @@ type Arrival struct {
 
 // New lays the cluster out. Another seed gives other pod names, replicas elsewhere and
 // other traffic between the same workloads.
-func New(seed uint64) *Cluster {
-	c := &Cluster{seed: seed, namespaces: make(map[string]namespace), byID: make(map[string]*workload)}
+func New(seed uint64) *Cluster { return With(seed, Options{}) }
+
+// With is New, with options.
+func With(seed uint64, o Options) *Cluster {
+	c := &Cluster{seed: seed, options: o, namespaces: make(map[string]namespace), byID: make(map[string]*workload), traffic: make(map[time.Duration]*traffic.Traffic)}
 	for _, ns := range namespaces {
 		c.namespaces[ns.name] = ns
 		for _, s := range ns.workloads {
@@ -56,25 +72,40 @@ func (c *Cluster) get(id string) *workload {
 	return w
 }
 
-// Window is what the nodes report for the window [start, start+length), in the order of
-// arrival. start is in seconds since the epoch and a multiple of length, which is whole
-// seconds.
+// Window is the flows that nodes stamp with a second of the window [start, start+length),
+// in the order in which they arrive for the first time: what is sent again after a cut
+// is not in it. start is in seconds since the epoch and a multiple of length, which is
+// whole seconds. Flows share their keys and labels.
 func (c *Cluster) Window(start int64, length time.Duration) []Arrival {
-	index := start / int64(length/time.Second)
-	r := report{c: c, index: uint64(index)}
-	for n := range nodes {
-		f, ok := c.flushOf(n, start, length)
-		r.flushes = append(r.flushes, f)
-		r.flushed = append(r.flushed, ok)
+	stamped := c.Traffic(length).Stamped(start, start+int64(length/time.Second))
+	arrivals := make([]Arrival, len(stamped))
+	for i, a := range stamped {
+		arrivals[i] = Arrival{Flow: a.Flow, Node: a.Node, After: a.At.Sub(time.Unix(start, 0))}
 	}
-	for _, e := range c.edges {
-		r.edge(e)
+	return arrivals
+}
+
+// Arrivals is all that reaches Goldmane in [from, to), where a window has the given
+// length, in order.
+func (c *Cluster) Arrivals(from, to time.Time, window time.Duration) []traffic.Arrival {
+	return c.Traffic(window).Arrivals(from, to)
+}
+
+// Truth is what was really sent in [from, to).
+func (c *Cluster) Truth(from, to time.Time, window time.Duration) []traffic.Truth {
+	return c.Traffic(window).Truth(from, to)
+}
+
+// Traffic is the cluster's where a window has the given length.
+func (c *Cluster) Traffic(window time.Duration) *traffic.Traffic {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.traffic[window]
+	if t == nil {
+		t = traffic.New(c.Config(window))
+		c.traffic[window] = t
 	}
-	for _, e := range c.passing(start, index) {
-		r.edge(e)
-	}
-	slices.SortStableFunc(r.arrivals, func(a, b Arrival) int { return int(a.After - b.After) })
-	return r.arrivals
+	return t
 }
 
 // Wide is a window of exactly n distinct flow keys, one flow each, for measuring: the
@@ -137,9 +168,4 @@ func renamed(f *goldmane.Flow, rename func(string) string) *goldmane.Flow {
 		NumConnectionsStarted: f.NumConnectionsStarted, NumConnectionsCompleted: f.NumConnectionsCompleted,
 		NumConnectionsLive: f.NumConnectionsLive,
 	}
-}
-
-// newRand is a source that depends on the cluster, the window and the edge alone.
-func (r *report) newRand(e *edge) *rand.Rand {
-	return rand.New(rand.NewPCG(e.seed, mix(r.index+1)))
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/goldtrail/goldtrail/internal/goldmane"
+	"github.com/goldtrail/goldtrail/internal/goldmane/sim/traffic"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -56,6 +57,12 @@ func TestFlowsArriveAsFelixSendsThem(t *testing.T) {
 			if s := a.Flow.StartTime; s < start || s >= start+15 {
 				t.Fatalf("a flow begins at %d, outside of its window %d", s, start)
 			}
+			if a.Node == nodes[remote].name {
+				// It flushes every 300 s and a little more.
+				require.GreaterOrEqual(t, a.After, 20*length)
+				require.Less(t, a.After, 24*length)
+				continue
+			}
 			if a.After < length || a.After >= 5*length {
 				t.Fatalf("a flow arrives %s after its window's start", a.After)
 			}
@@ -74,7 +81,7 @@ func TestFlowsArriveAsFelixSendsThem(t *testing.T) {
 	require.Positive(t, veryLate)
 	require.Less(t, float64(veryLate)/float64(all), 0.02)
 	// One node and window in twenty has no flush.
-	require.InDelta(t, 0.95, float64(nodeWindows)/float64(windows*len(nodes)), 0.03)
+	require.InDelta(t, 0.95, float64(nodeWindows)/float64(windows*remote), 0.03)
 }
 
 // Felix adds up what has one key, and Goldmane drops what comes twice from one node.
@@ -202,6 +209,36 @@ func TestAllowedTrafficBetweenWorkloadsIsReportedByBothEnds(t *testing.T) {
 	}
 	// The rest: a node without a flush in this window, or an egress denial.
 	require.Greater(t, float64(both)/float64(len(sides)), 0.75)
+}
+
+// A pair that is one key to Goldmane must be one of the engine's.
+func TestEdgesHaveKeysOfTheirOwn(t *testing.T) {
+	for seed := range uint64(20) {
+		seen := make(map[string]bool)
+		for _, e := range New(seed).edges {
+			require.False(t, seen[e.id], e.id)
+			seen[e.id] = true
+		}
+	}
+}
+
+func TestTenPairsWithOnePodAnEndAreAlwaysDenied(t *testing.T) {
+	for seed := range uint64(50) {
+		require.Len(t, New(seed).alone(), deniedAlone, "seed %d", seed)
+	}
+	c := New(1)
+	from := time.Unix(begin, 0)
+	truth := c.Truth(from, from.Add(time.Hour), length)
+	denied := make(map[traffic.Flow]bool)
+	for _, tr := range truth {
+		if tr.Verdict == traffic.DeniedAtDestination && len(tr.SourceNodes) == 1 && len(tr.DestNodes) == 1 && tr.SourceNodes[0] != tr.DestNodes[0] {
+			denied[tr.Flow] = true
+		}
+	}
+	for _, tr := range truth {
+		require.False(t, tr.Verdict == traffic.Allowed && denied[tr.Flow], tr.Flow)
+	}
+	require.GreaterOrEqual(t, len(denied), deniedAlone)
 }
 
 // A demo shows at least 30 edges; count those between namespaces in few windows.

@@ -2,11 +2,12 @@
 // shop of a hundred-odd workloads in two dozen namespaces, with DNS, scraping, probes,
 // ingress, databases outside, denied attempts and rare visitors.
 //
-// It is made up, but the shape follows what Felix sends: allowed pod-to-pod traffic is
-// reported by both nodes, traffic with an outside endpoint by one, an egress denial by
-// the source's node alone; one key comes from every node that has a replica, each with
-// the labels of its own pods; and each node has its own flush cycle of 15 to 16.5 s, so
-// that about 6 % of a window's flows reach Goldmane after the window was streamed.
+// It is made up: tables of who calls whom, and a timetable of what goes wrong, on the
+// engine of package traffic, which says what was really sent and what nodes make of it.
+// Once an hour a node is cut off and sends its last five minutes again; every few hours
+// one is silent for three minutes; the one in the warehouse flushes every 300 s; policies
+// are replaced by equal ones; Pods live for seconds; a denial without traffic is reported
+// for ever.
 //
-// Everything is a pure function of the seed and the window's start.
+// Everything is a pure function of the seed and the time.
 package cluster

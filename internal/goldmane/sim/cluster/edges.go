@@ -3,8 +3,10 @@ package cluster
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/goldtrail/goldtrail/internal/goldmane"
+	"github.com/goldtrail/goldtrail/internal/goldmane/sim/traffic"
 )
 
 type verdict int
@@ -36,28 +38,28 @@ type edge struct {
 	pace     pace
 	verdict  verdict
 	by       string // the GlobalNetworkPolicy of tier security that denies, if one does
-	empty    string // how emptiness is spelled: "-", or "" now and then
+	service  *traffic.Service
 
-	service, serviceNamespace, servicePortName string
-	servicePort                                int64
-
-	onNode  int  // of the destination, where only that one sees it; else -1
-	pooled  bool // keeps its connections open when it is silent
-	phantom bool // a denial without traffic, reported for good (calico#13185)
+	onNodes  []int // of the destination, where only those have a part in it
+	pooled   bool  // keeps connections open when it is silent
+	phantom  bool  // a denial without traffic, reported for good (calico#13185)
+	fleeting bool  // from Pods that live for seconds
+	begin    time.Time
+	end      time.Time
 }
 
 func workloadEndpoint(w *workload) endpoint {
-	return endpoint{workload: w, typ: goldmane.EndpointType_WorkloadEndpoint, namespace: w.namespace.name, name: w.pods}
+	return endpoint{workload: w, typ: goldmane.EndpointType_WorkloadEndpoint, namespace: w.namespace.name, name: w.called}
 }
 
 // outsideEndpoint reads the notation of the table: pub, pvt, ns/networkset or
 // " globalnetworkset".
 func outsideEndpoint(s string) endpoint {
 	if s == public || s == private {
-		return endpoint{typ: goldmane.EndpointType_Network, namespace: "-", name: s}
+		return endpoint{typ: goldmane.EndpointType_Network, name: s}
 	}
 	if set, ok := strings.CutPrefix(s, " "); ok {
-		return endpoint{typ: goldmane.EndpointType_NetworkSet, namespace: "-", name: set, labels: []string{"partner=" + set}}
+		return endpoint{typ: goldmane.EndpointType_NetworkSet, name: set, labels: []string{"partner=" + set}}
 	}
 	ns, set, _ := strings.Cut(s, "/")
 	return endpoint{
@@ -69,28 +71,25 @@ func outsideEndpoint(s string) endpoint {
 func (c *Cluster) newEdge(src, dst endpoint, port int64, proto string, p pace) *edge {
 	e := &edge{
 		id:  fmt.Sprintf("%s/%s>%s/%s:%d/%s", src.namespace, src.name, dst.namespace, dst.name, port, proto),
-		src: src, dst: dst, port: port, proto: proto, pace: p, empty: "-", onNode: -1,
+		src: src, dst: dst, port: port, proto: proto, pace: p,
 	}
 	e.seed = hash(c.seed, e.id)
-	if e.seed%20 == 0 {
-		e.empty = ""
-	}
-	e.service, e.serviceNamespace, e.servicePortName = e.empty, e.empty, e.empty
 	return e
 }
 
 // toService makes the edge one that was dialled through a Service.
 func (e *edge) toService(namespace, name, portName string, port int64) {
-	e.service, e.serviceNamespace, e.servicePortName, e.servicePort = name, namespace, portName, port
 	if portName == "-" {
-		e.servicePortName = e.empty
+		portName = ""
 	}
+	e.service = &traffic.Service{Namespace: namespace, Name: name, PortName: portName, Port: port}
 }
 
 // callEdge goes to the workload's Service if it has one.
-func (c *Cluster) callEdge(k call) *edge {
-	from, to := c.get(k.from), c.get(k.to)
-	e := c.newEdge(workloadEndpoint(from), workloadEndpoint(to), to.port, "tcp", k.pace)
+func (c *Cluster) callEdge(k call) *edge { return c.callOf(c.get(k.from), c.get(k.to), k.pace) }
+
+func (c *Cluster) callOf(from, to *workload, p pace) *edge {
+	e := c.newEdge(workloadEndpoint(from), workloadEndpoint(to), to.port, "tcp", p)
 	e.pooled = to.kind == statefulSet
 	if to.servicePort != 0 {
 		e.toService(to.namespace.name, to.name, to.portName, to.servicePort)
@@ -103,7 +102,7 @@ func (c *Cluster) add(e *edge) *edge {
 	return e
 }
 
-// connect draws all edges that are there in every window's lottery.
+// connect draws all edges that last.
 func (c *Cluster) connect() {
 	for _, k := range calls {
 		c.add(c.callEdge(k))
@@ -130,8 +129,12 @@ func (c *Cluster) connect() {
 			e.toService("ingress-nginx", "ingress-nginx-controller", map[int64]string{443: "https", 80: "http"}[o.port], o.port)
 		}
 	}
-	phantom := c.add(c.callEdge(call{"sandbox/old-prototype", "cart/cart-api", pace{rate: 1}}))
-	phantom.verdict, phantom.phantom = ingressDenied, true
+	c.add(c.callEdge(call{"sandbox/old-prototype", "cart/cart-api", pace{}})).phantom = true
+	for _, k := range c.alone() {
+		e := c.add(c.callEdge(k))
+		e.pooled = false
+		e.verdict = ingressDenied
+	}
 	tabled := make(map[string]bool)
 	for _, e := range c.edges {
 		tabled[e.id] = true
@@ -149,6 +152,8 @@ func (c *Cluster) outEdge(o outside) *edge {
 	return c.newEdge(workloadEndpoint(c.get(o.from)), outsideEndpoint(o.to), o.port, o.proto, o.pace)
 }
 
+var probes = pace{0.95, 2, 700}
+
 // platform is what nearly every workload has: DNS, scraping, probes, the Kubernetes API
 // and something on the internet.
 func (c *Cluster) platform(w *workload) []*edge {
@@ -161,7 +166,7 @@ func (c *Cluster) platform(w *workload) []*edge {
 	chance := func(what string) float64 { return unit(c.seed, hash(0, w.id(), what)) }
 
 	if dns := c.get("kube-system/coredns"); w != dns {
-		add(c.newEdge(self, workloadEndpoint(dns), 53, "udp", pace{0.45, 12, 260})).
+		add(c.newEdge(self, workloadEndpoint(dns), 53, "udp", pace{0.3, 12, 260})).
 			toService("kube-system", "kube-dns", "dns", 53)
 		if chance("dns-tcp") < 0.15 {
 			add(c.newEdge(self, workloadEndpoint(dns), 53, "tcp", rare)).
@@ -176,15 +181,20 @@ func (c *Cluster) platform(w *workload) []*edge {
 		add(c.newEdge(workloadEndpoint(prometheus), self, port, "tcp", pace{0.5, 1, 30000})).pooled = true
 	}
 	if chance("probe") < 0.4 {
+		var anonymous []int // nodes without a host endpoint
 		for _, n := range w.nodes {
-			kubelet := outsideEndpoint(private)
 			if nodes[n].hostEndpoint {
-				kubelet = endpoint{
-					typ: goldmane.EndpointType_HostEndpoint, namespace: "-", name: nodes[n].name,
+				kubelet := endpoint{
+					typ: goldmane.EndpointType_HostEndpoint, name: nodes[n].name,
 					labels: []string{"kubernetes.io/hostname=" + nodes[n].name, "topology.kubernetes.io/zone=" + nodes[n].zone},
 				}
+				add(c.newEdge(kubelet, self, w.port, "tcp", probes)).onNodes = []int{n}
+			} else {
+				anonymous = append(anonymous, n)
 			}
-			add(c.newEdge(kubelet, self, w.port, "tcp", pace{0.95, 2, 700})).onNode = n
+		}
+		if len(anonymous) > 0 {
+			add(c.newEdge(outsideEndpoint(private), self, w.port, "tcp", probes)).onNodes = anonymous
 		}
 	}
 	switch w.namespace.name {
@@ -203,59 +213,6 @@ func (c *Cluster) platform(w *workload) []*edge {
 	}
 	if chance("time") < 0.15 {
 		add(c.newEdge(self, outsideEndpoint(public), 123, "udp", pace{0.3, 1, 152}))
-	}
-	return es
-}
-
-// passing are the edges that only this window has: relayed media and scans, on ports
-// that are drawn anew each time, and jobs, whose pods have a new name each hour.
-func (c *Cluster) passing(start, index int64) []*edge {
-	var es []*edge
-	draw := func(what string, i int) float64 { return unit(c.seed, uint64(index), hash(0, what), uint64(i)) }
-
-	taken := map[int64]bool{80: true, 443: true, 10254: true} // the gate serves these
-	port := func(what string, i int, from, span int64) int64 {
-		p := from + int64(float64(span)*draw(what, i))
-		for taken[p] {
-			p++
-		}
-		taken[p] = true
-		return p
-	}
-	turn := workloadEndpoint(c.get("realtime/coturn"))
-	for i := range 125 + int(60*draw("turns", 0)) {
-		es = append(es, c.newEdge(turn, outsideEndpoint(public), port("turn", i, 49152, 16000), "udp", pace{1, 1, 90000}))
-	}
-	gate := workloadEndpoint(c.get("ingress-nginx/controller"))
-	for i := range 45 + int(40*draw("scans", 0)) {
-		e := c.newEdge(outsideEndpoint(public), gate, port("scan", i, 1, 10000), "tcp", pace{1, 1, 60})
-		e.verdict = ingressDenied
-		es = append(es, e)
-	}
-	es = append(es, c.jobs(start)...)
-	return es
-}
-
-// jobs run in the first minutes of their hour.
-func (c *Cluster) jobs(start int64) []*edge {
-	const hour = 3600
-	if start%hour > 600 {
-		return nil
-	}
-	var es []*edge
-	for _, j := range []struct{ namespace, name, to string }{
-		{"dbaas", "pg-backup", "dbaas/pg-orders"},
-		{"orders", "invoice-run", "dbaas/pg-orders"},
-		{"search", "reindex", "search/opensearch-data"},
-		{"analytics", "hourly-rollup", "analytics/clickhouse"},
-	} {
-		ns := c.namespaces[j.namespace]
-		job := newWorkload(c.seed, ns, spec{name: j.name, kind: static, replicas: 1, identity: map[bool]string{true: "backup"}[ns.multi]})
-		job.pods = fmt.Sprintf("%s-%d-*", j.name, start/hour*60)
-		to := c.get(j.to)
-		e := c.newEdge(workloadEndpoint(job), workloadEndpoint(to), to.port, "tcp", steady)
-		e.toService(to.namespace.name, to.name, to.portName, to.servicePort)
-		es = append(es, e)
 	}
 	return es
 }

@@ -31,20 +31,21 @@ func (t *trace) profile(ns string) {
 }
 
 // policies is what a node sends with a flow that one of its workloads takes part in.
-func (e *edge) policies(reporter goldmane.Reporter) *goldmane.PolicyTrace {
+func (e *edge) policies(reporter goldmane.Reporter, action goldmane.Action, version int) *goldmane.PolicyTrace {
+	denied := action == goldmane.Action_Deny
 	var enforced, pending trace
 	if reporter == goldmane.Reporter_Src {
-		enforced = e.egressTrace(false)
-		pending = e.egressTrace(true)
+		enforced = e.egressTrace(denied, false)
+		pending = e.egressTrace(denied, true)
 	} else {
-		enforced = e.ingressTrace(false)
-		pending = e.ingressTrace(true)
+		enforced = e.ingressTrace(denied, version, false)
+		pending = e.ingressTrace(denied, version, true)
 	}
 	return &goldmane.PolicyTrace{EnforcedPolicies: enforced, PendingPolicies: pending}
 }
 
 // egressTrace is the source's node's view; with staged policies in force if staged.
-func (e *edge) egressTrace(staged bool) trace {
+func (e *edge) egressTrace(denied, staged bool) trace {
 	var t trace
 	ns := e.src.workload.namespace
 	dns := e.dst.is("kube-system/coredns")
@@ -55,7 +56,7 @@ func (e *edge) egressTrace(staged bool) trace {
 			return t
 		}
 		t.endOfTier(goldmane.PolicyKind_GlobalNetworkPolicy, "platform", "", "cluster-dns", goldmane.Action_Pass)
-		if e.verdict == egressDenied {
+		if denied {
 			t.endOfTier(goldmane.PolicyKind_NetworkPolicy, "default", ns.name, "default-deny", goldmane.Action_Deny)
 			return t
 		}
@@ -71,9 +72,13 @@ func (e *edge) egressTrace(staged bool) trace {
 }
 
 // ingressTrace is the destination's node's view.
-func (e *edge) ingressTrace(staged bool) trace {
+func (e *edge) ingressTrace(denied bool, version int, staged bool) trace {
 	var t trace
 	ns := e.dst.workload.namespace
+	clients := "clients"
+	if version > 0 {
+		clients = "clients-new"
+	}
 	if e.by != "" {
 		t.hit(goldmane.PolicyKind_GlobalNetworkPolicy, "security", "", e.by, goldmane.Action_Deny, 0)
 		return t
@@ -88,28 +93,28 @@ func (e *edge) ingressTrace(staged bool) trace {
 		}
 		t.endOfTier(goldmane.PolicyKind_GlobalNetworkPolicy, "platform", "", "monitoring", goldmane.Action_Pass)
 	}
-	if staged && e.staged(&t) {
+	if staged && e.staged(&t, denied) {
 		return t
 	}
 	switch {
 	case ns.guard == open:
 		t.profile(ns.name)
-	case e.verdict == ingressDenied:
-		t.endOfTier(goldmane.PolicyKind_NetworkPolicy, "default", ns.name, "clients", goldmane.Action_Deny)
+	case denied:
+		t.endOfTier(goldmane.PolicyKind_NetworkPolicy, "default", ns.name, clients, goldmane.Action_Deny)
 	case ns.name == "messaging" || ns.name == "ingress-nginx":
-		t.hit(goldmane.PolicyKind_CalicoNetworkPolicy, "default", ns.name, "clients", goldmane.Action_Allow, int64(hash(0, e.id)%6))
+		t.hit(goldmane.PolicyKind_CalicoNetworkPolicy, "default", ns.name, clients, goldmane.Action_Allow, int64(hash(0, e.id)%6))
 	default:
-		t.hit(goldmane.PolicyKind_NetworkPolicy, "default", ns.name, "clients", goldmane.Action_Allow, int64(hash(0, e.id)%6))
+		t.hit(goldmane.PolicyKind_NetworkPolicy, "default", ns.name, clients, goldmane.Action_Allow, int64(hash(0, e.id)%6))
 	}
 	return t
 }
 
 // staged adds the hit of a staged policy that would decide, where there is one.
-func (e *edge) staged(t *trace) bool {
+func (e *edge) staged(t *trace, denied bool) bool {
 	switch ns := e.dst.workload.namespace.name; ns {
 	case "orders":
 		action := goldmane.Action_Allow
-		if e.src.is("frontend/admin-ui") || e.verdict == ingressDenied {
+		if e.src.is("frontend/admin-ui") || denied {
 			action = goldmane.Action_Deny
 		}
 		t.hit(goldmane.PolicyKind_StagedNetworkPolicy, "default", ns, "lockdown", action, 0)

@@ -5,6 +5,8 @@ import (
 	"hash/fnv"
 	"slices"
 	"strings"
+
+	"github.com/goldtrail/goldtrail/internal/goldmane/sim/traffic"
 )
 
 type kind int
@@ -38,7 +40,7 @@ type namespace struct {
 type spec struct {
 	name        string
 	kind        kind
-	replicas    int
+	count       int    // of replicas
 	portName    string // "-" is an unnamed port
 	port        int64
 	servicePort int64
@@ -219,7 +221,17 @@ var nodes = []node{
 	{"node-c1", "eu-1c", true},
 	{"node-c2", "eu-1c", false},
 	{"node-c3", "eu-1c", false},
+	{"node-w1", "warehouse", true},
 }
+
+// remote is the node in the warehouse, behind a thin line: its Felix flushes every 300 s.
+// It has only the Pods that are said to be there.
+const remote = 9
+
+// atRemote are the workloads of that node. What runs on every node runs there besides.
+var atRemote = map[string]bool{"shipping/label-printer": true, "inventory/warehouse-sync": true}
+
+var everywhere = map[string]bool{"monitoring/node-exporter": true, "logging/fluent-bit": true}
 
 type node struct {
 	name, zone   string
@@ -230,16 +242,16 @@ type node struct {
 type workload struct {
 	spec
 	namespace namespace
-	pods      string   // the name that Calico gives to its pods together
-	labels    []string // that all of its pods share
-	replicaOn [][]int  // by node: the ordinals of the replicas there
-	nodes     []int    // that have a replica, in order
+	called    string   // the name that Calico gives to its Pods together
+	labels    []string // that all of its Pods share
+	replicas  []traffic.Pod
+	nodes     []int // that have a replica, in order
 }
 
 func (w *workload) id() string { return w.namespace.name + "/" + w.name }
 
 func newWorkload(seed uint64, ns namespace, s spec) *workload {
-	w := &workload{spec: s, namespace: ns, replicaOn: make([][]int, len(nodes))}
+	w := &workload{spec: s, namespace: ns}
 	revision := suffix(seed, ns.name, s.name)
 	w.labels = []string{
 		"app.kubernetes.io/name=" + s.name,
@@ -257,42 +269,42 @@ func newWorkload(seed uint64, ns namespace, s spec) *workload {
 	switch s.kind {
 	case deployment:
 		hash := revision[:9]
-		w.pods = s.name + "-" + hash + "-*"
+		w.called = s.name + "-" + hash + "-*"
 		w.labels = append(w.labels, "pod-template-hash="+hash)
 	case daemonSet, statefulSet:
-		w.pods = s.name + "-*"
+		w.called = s.name + "-*"
 		w.labels = append(w.labels, "controller-revision-hash="+s.name+"-"+revision[:9])
 	case static:
-		w.pods = s.name
+		w.called = s.name
 	}
 	slices.Sort(w.labels)
-	first := int(hash(seed, ns.name, s.name) % uint64(len(nodes)))
-	for i := range s.replicas {
-		n := (first + i*4) % len(nodes) // 4 and 9 are coprime: replicas spread before they share
-		w.replicaOn[n] = append(w.replicaOn[n], i)
-	}
-	for n, on := range w.replicaOn {
-		if len(on) > 0 {
-			w.nodes = append(w.nodes, n)
+	first := int(hash(seed, ns.name, s.name) % remote)
+	for i := range s.count {
+		n := (first + i*4) % remote // 4 and 9 are coprime: replicas spread before they share
+		if atRemote[w.id()] {
+			n = remote
 		}
+		w.place(i, n)
 	}
+	if everywhere[w.id()] {
+		w.place(s.count, remote)
+	}
+	slices.Sort(w.nodes)
+	w.nodes = slices.Compact(w.nodes)
 	return w
 }
 
-// labelsOn are the labels that the workload's pods on one node share.
-func (w *workload) labelsOn(n int) []string {
-	labels := slices.Clone(w.labels)
-	on := w.replicaOn[n]
-	if len(on) > 0 {
-		labels = append(labels, "topology.kubernetes.io/zone="+nodes[n].zone)
-	}
-	if w.kind == statefulSet && len(on) == 1 {
+// place puts the ith replica on node n.
+func (w *workload) place(i, n int) {
+	labels := append(slices.Clone(w.labels), "topology.kubernetes.io/zone="+nodes[n].zone)
+	if w.kind == statefulSet {
 		labels = append(labels,
-			fmt.Sprintf("apps.kubernetes.io/pod-index=%d", on[0]),
-			fmt.Sprintf("statefulset.kubernetes.io/pod-name=%s-%d", w.name, on[0]))
+			fmt.Sprintf("apps.kubernetes.io/pod-index=%d", i),
+			fmt.Sprintf("statefulset.kubernetes.io/pod-name=%s-%d", w.name, i))
 	}
 	slices.Sort(labels)
-	return labels
+	w.replicas = append(w.replicas, traffic.Pod{Node: n, Labels: labels})
+	w.nodes = append(w.nodes, n)
 }
 
 // suffix is what Kubernetes hangs on a ReplicaSet's name, out of its own alphabet.
@@ -325,4 +337,13 @@ func mix(x uint64) uint64 {
 	x ^= x >> 27
 	x *= 0x94d049bb133111eb
 	return x ^ x>>31
+}
+
+// unit is a number in [0, 1) that depends on its arguments alone.
+func unit(seed uint64, parts ...uint64) float64 {
+	h := mix(seed + 0x9e3779b97f4a7c15)
+	for _, p := range parts {
+		h = mix(h ^ mix(p+0x9e3779b97f4a7c15))
+	}
+	return float64(h>>11) / (1 << 53)
 }
