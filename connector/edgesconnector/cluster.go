@@ -1,15 +1,12 @@
 package edgesconnector
 
-import (
-	"github.com/goldtrail/goldtrail/internal/flowlog"
-)
-
 // Times in windows, since Goldmane's own are: of 15 s, unless its AGGREGATION_WINDOW was
 // changed.
 const (
 	// graceWindows is how long nothing must come for an interval that has ended, for it to
-	// be over: 10 min. A window is listed for the last time 24 windows after its start.
-	graceWindows = 40
+	// be over: 16 min. A window's last records come when the last window within reach of it has
+	// been listed again: 26 windows after its start, and 46 where nodes flush every 300 s.
+	graceWindows = 64
 	// keptWindows is how long an interval is kept after its end, to be amended, where not all
 	// of its windows become final: 90 min. Goldmane's ring has 240 windows.
 	keptWindows = 360
@@ -77,9 +74,10 @@ type cluster struct {
 
 // tally is what telemetry is to hear.
 type tally struct {
-	repeated, overflowed      int64
-	malformed, future, tooOld int64
-	lost                      [grains]int64
+	repeated, overflowed int64
+	malformed, noCounts  int64
+	future, tooOld       int64
+	lost                 [grains]int64
 }
 
 func newCluster(resource []byte, set settings) *cluster {
@@ -115,7 +113,7 @@ type noted struct {
 	overflowed bool
 }
 
-// flow takes a flow record, at a time in seconds since the epoch.
+// flow takes a flow record that counts, at a time in seconds since the epoch.
 func (c *cluster) flow(o *observation, now int64) noted {
 	if !c.acceptable(o.start, now) {
 		return noted{}
@@ -130,24 +128,18 @@ func (c *cluster) flow(o *observation, now int64) noted {
 		return noted{}
 	}
 	n, isNew, overflowed := c.Edges.number(o)
-	v, first := w.take(n, o)
 	if overflowed {
 		c.tally.overflowed++
 	}
 	if c.LearnUntil == 0 {
 		c.LearnUntil = o.start + c.set.Learn
 	}
-	if isNew && o.start >= c.LearnUntil {
-		c.Edges.List[n].News = &news{o.start, o.end, c.Edges.names.name(o.deciding)}
-	}
+	c.Edges.meet(n, o, isNew, o.start < c.LearnUntil)
+	first := w.Present.add(n)
 	for _, i := range c.intervalsOf(o.start) {
-		if i == nil {
-			continue
-		}
-		i.Changed = now
-		s := i.note(n, o, first, &c.Edges.names)
-		if v == counts {
-			s.Add(&flowlog.Sum{Flows: 1, Counters: o.counters})
+		if i != nil {
+			i.Changed = now
+			i.add(n, o, first, &c.Edges.names)
 		}
 	}
 	return noted{true, n, overflowed}
@@ -240,10 +232,6 @@ func (c *cluster) windowCoverage(w *window, r *report, now int64) bool {
 		c.Finals = append(c.Finals, w.Start)
 	}
 	w.Status, w.Final = r.status, r.final
-	if !w.Final {
-		return true
-	}
-	c.conclude(w)
 	// After a crash the receiver may hand on once more what it handed on last.
 	for len(c.Finals) > closeAfter {
 		if w := c.Windows[c.Finals[0]]; w != nil {
@@ -257,18 +245,6 @@ func (c *cluster) windowCoverage(w *window, r *report, now int64) bool {
 		c.Finals = c.Finals[1:]
 	}
 	return true
-}
-
-// conclude adds what has waited in a window to the sums.
-func (c *cluster) conclude(w *window) {
-	in := c.known(w.Start)
-	w.conclude(func(edge uint32, s *flowlog.Sum) {
-		for _, i := range in {
-			if i != nil && i.Sums[edge] != nil { // nil: the configuration has changed meanwhile
-				i.Sums[edge].Add(s)
-			}
-		}
-	})
 }
 
 // sweep forgets what is over and done with.
@@ -313,9 +289,8 @@ func (c *cluster) done(g grain, i *interval, settled bool) bool {
 
 // forget forgets a whole interval and its windows.
 func (c *cluster) forget(i *interval) {
-	for start, w := range c.Windows {
+	for start := range c.Windows {
 		if i.Start <= start && start < i.End {
-			c.conclude(w)
 			delete(c.Windows, start)
 		}
 	}

@@ -29,7 +29,7 @@ type interval struct {
 	// Final, Complete and Closed are how many of its windows are.
 	Final, Complete, Closed int64
 	// Events counts coverage records that told something new of its windows, Records the
-	// flow records that were noted.
+	// flow records in its sums.
 	Events, Records int64
 	// ClosedAt is the sequence of the closing record that was last handed on. Torn: a rollup
 	// was rejected for good, so that there is none.
@@ -43,8 +43,6 @@ type interval struct {
 // is kept small.
 type sum struct {
 	flowlog.Sum
-	// Records are those that were noted, whether they count or not.
-	Records uint32
 	// Said is the sequence that was last handed on.
 	Said uint32
 	// Policies are shared by all that have the same.
@@ -62,14 +60,15 @@ func newInterval(start, length int64) *interval {
 	return &interval{Start: start, End: start + length, Sums: map[uint32]*sum{}}
 }
 
-// note notes that an edge was seen.
-func (i *interval) note(edge uint32, o *observation, first bool, names *names) *sum {
+// add adds a flow record to the sum of its edge. first is whether it is the edge's first of
+// its window.
+func (i *interval) add(edge uint32, o *observation, first bool, names *names) {
 	s := i.Sums[edge]
 	if s == nil {
 		s = &sum{First: int32(o.start - i.Start), Last: int32(o.end - i.Start)}
 		i.Sums[edge] = s
 	}
-	s.Records++
+	s.Add(&flowlog.Sum{Flows: 1, Counters: o.counters})
 	i.Records++
 	if first {
 		s.Windows++
@@ -82,12 +81,11 @@ func (i *interval) note(edge uint32, o *observation, first bool, names *names) *
 	default:
 		s.More++
 	}
-	return s
 }
 
 // sequence grows with everything that a rollup of s takes into account.
 func (i *interval) sequence(s *sum, final bool) int64 {
-	n := 2 * (int64(s.Records) + i.Events)
+	n := 2 * (s.Flows + i.Events)
 	if final {
 		n++
 	}
@@ -141,18 +139,14 @@ func (i *interval) closing(window int64) flowlog.Closing {
 // closedNow reports whether nothing has come since the closing record, or none can be said.
 func (i *interval) closedNow() bool { return i.Torn || i.ClosedAt > i.Records+i.Events }
 
-// rollup is what there is to say of an edge. waits is what the destination has reported,
-// and may yet turn out to be the source's.
-func (i *interval) rollup(e *flowlog.Edge, s *sum, waits *flowlog.Sum, final bool, c *cluster) flowlog.Rollup {
+// rollup is what there is to say of an edge.
+func (i *interval) rollup(e *flowlog.Edge, s *sum, final bool, c *cluster) flowlog.Rollup {
 	r := flowlog.Rollup{
 		Edge: *e, Start: i.Start, End: i.End, Final: final, Sequence: i.sequence(s, final),
 		AsOf: min(i.End, c.Newest), Sum: s.Sum,
 		Windows: int64(s.Windows), Complete: i.Complete, Total: i.windows(c.Window),
 		First: i.Start + int64(s.First), Last: i.Start + int64(s.Last),
 		Policies: slices.Clone(s.Policies), PoliciesMore: int64(s.More),
-	}
-	if waits != nil {
-		r.Add(waits)
 	}
 	slices.Sort(r.Policies)
 	return r

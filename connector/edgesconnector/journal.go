@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 )
 
 // entry is what one call of ConsumeLogs has changed, or that something was handed on, in
@@ -36,8 +37,25 @@ const (
 	refOld
 )
 
+// sealSize is how many bytes before what an entry says are its checksum.
+const sealSize = 4
+
 func newEntry(now int64) *entry {
-	return &entry{b: binary.AppendVarint(nil, now), edges: map[uint32]uint64{}, policies: map[string]uint64{}}
+	return &entry{b: binary.AppendVarint(make([]byte, sealSize), now), edges: map[uint32]uint64{}, policies: map[string]uint64{}}
+}
+
+// sealed returns the entry as it is stored: what it says, and a checksum before it.
+func (e *entry) sealed() []byte {
+	binary.LittleEndian.PutUint32(e.b, crc32.ChecksumIEEE(e.b[sealSize:]))
+	return e.b
+}
+
+// unsealed returns what a stored entry says.
+func unsealed(b []byte) ([]byte, error) {
+	if len(b) < sealSize || binary.LittleEndian.Uint32(b) != crc32.ChecksumIEEE(b[sealSize:]) {
+		return nil, fmt.Errorf("%w: its checksum is wrong", errEntry)
+	}
+	return b[sealSize:], nil
 }
 
 func (e *entry) item(i item) { e.b = append(e.b, byte(i)) }
@@ -88,7 +106,7 @@ func (e *entry) flow(o *observation, is noted) {
 	e.last = o.start
 	e.int(o.end - o.start)
 	e.b = binary.LittleEndian.AppendUint64(e.b, o.key)
-	e.bool(o.fromSource)
+	e.bool(o.twin)
 	c := &o.counters
 	for _, n := range [...]int64{
 		c.SourcePackets, c.SourceBytes, c.DestinationPackets, c.DestinationBytes, c.ConnectionsStarted, c.ConnectionsCompleted,
@@ -141,7 +159,7 @@ func (e *entry) announced(p *parcel) {
 // errEntry is returned, wrapped, by state.replay for bytes that no entry has.
 var errEntry = errors.New("an entry of the journal cannot be read")
 
-// replay does what an entry says.
+// replay does what an entry says, as unsealed returns it.
 func (s *state) replay(b []byte) error {
 	r := entryReader{b: b}
 	now := r.int()
@@ -160,17 +178,23 @@ func (s *state) replay(b []byte) error {
 		case itemFlow:
 			var o observation
 			r.flow(&o)
-			if r.err == nil {
-				c.flow(&o, now)
+			if r.err != nil {
+				return r.err
 			}
+			if !isWindow(o.start, o.end) {
+				return fmt.Errorf("%w: a window from %d to %d", errEntry, o.start, o.end)
+			}
+			o.twin = o.twin && s.Version == stateVersion // the byte said something else before
+			c.flow(&o, now)
 		case itemReport:
 			rep := report{from: r.int(), to: r.int(), window: r.int(), status: status(r.uint()), final: r.bool()}
-			if rep.window <= 0 || rep.window > longestWindow {
-				return fmt.Errorf("%w: a window of %d s", errEntry, rep.window)
+			if r.err != nil {
+				return r.err
 			}
-			if r.err == nil {
-				c.coverage(&rep, now)
+			if !rep.sound() {
+				return fmt.Errorf("%w: windows of %d s from %d to %d", errEntry, rep.window, rep.from, rep.to)
 			}
+			c.coverage(&rep, now)
 		case itemSaid:
 			c.said(r.said())
 		case itemAnnounced:
@@ -258,7 +282,7 @@ func (r *entryReader) flow(o *observation) {
 	if b := r.take(8); b != nil {
 		o.key = binary.LittleEndian.Uint64(b)
 	}
-	o.fromSource = r.bool()
+	o.twin = r.bool()
 	c := &o.counters
 	for _, n := range [...]*int64{
 		&c.SourcePackets, &c.SourceBytes, &c.DestinationPackets, &c.DestinationBytes, &c.ConnectionsStarted, &c.ConnectionsCompleted,

@@ -300,7 +300,7 @@ func (k *killRun) window(w int64, final bool, most int, want *expected) {
 	for range k.random.IntN(most) {
 		reporter := []string{src, both, dst}[k.random.IntN(3)]
 		f := flow(w, fmt.Sprint("s", k.random.IntN(15)), fmt.Sprint("d", k.random.IntN(3)), reporter, k.random.Int64N(1e6))
-		f.Late = final
+		f.Late, f.Counts = final, k.random.IntN(5) > 0
 		all = append(all, f)
 		want.add(&f)
 	}

@@ -27,6 +27,9 @@ type knownEdge struct {
 	Last int64
 	// News is the event that is still to be said, nil if none is.
 	News *news
+	// Unannounced: every record of it so far has a twin that names the Service that was
+	// dialled. The event is for the twin's edge, until a record without one comes.
+	Unannounced bool
 }
 
 // news is what a first_seen event says beside the edge.
@@ -61,6 +64,22 @@ func (k *known) number(o *observation) (n uint32, isNew, overflowed bool) {
 	}
 	k.List[n].Last = max(k.List[n].Last, o.end)
 	return n, isNew, overflowed
+}
+
+// meet decides whether an edge is worth an event. learning is whether the observation is of
+// the time in which edges become known without one.
+func (k *known) meet(n uint32, o *observation, isNew, learning bool) {
+	e := &k.List[n]
+	if isNew {
+		e.Unannounced = true
+	}
+	if !e.Unannounced || o.twin && !learning {
+		return
+	}
+	e.Unannounced = false
+	if !learning {
+		e.News = &news{o.start, o.end, k.names.name(o.deciding)}
+	}
 }
 
 func (k *known) add(e flowlog.Edge) uint32 {

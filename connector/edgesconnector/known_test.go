@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
@@ -126,4 +127,58 @@ func TestEdgesOverTheBoundAreOne(t *testing.T) {
 		bytes += rollup.SourceBytes
 	}
 	assert.Equal(t, want, bytes, "nothing is dropped")
+}
+
+// An address that is a Service's, where the Service was not known yet: not the address is
+// new, but the Service, and that has an event of its own.
+func TestAnEdgeWithATwinIsNotNew(t *testing.T) {
+	twin := func(w int64, basis string) plog.Logs {
+		f := flow(w, "a", "private", src, 1+w)
+		f.ServiceTwin = true
+		logs := flows(f)
+		logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Attributes().PutStr(flowlog.DestinationIdentityBasis, basis)
+		return logs
+	}
+	alone := func(w int64) plog.Logs { return flows(flow(w, "a", "private", src, 1+w)) }
+	network, workload := flowlog.BasisNetwork, flowlog.BasisNamespace
+	for name, test := range map[string]struct {
+		learn time.Duration
+		logs  []plog.Logs
+		want  []int64 // windows of the events
+	}{
+		"always with a twin":            {0, []plog.Logs{twin(0, network), twin(1, network), twin(2, network)}, nil},
+		"without one later":             {0, []plog.Logs{twin(0, network), twin(1, network), alone(2), alone(3), twin(4, network)}, []int64{2}},
+		"without one at first":          {0, []plog.Logs{alone(0), twin(1, network), alone(2)}, []int64{0}},
+		"an end that no rule covers":    {0, []plog.Logs{twin(0, flowlog.BasisUnknown)}, nil},
+		"a workload is its twin's edge": {0, []plog.Logs{twin(0, workload), alone(1)}, []int64{0}},
+		"learned with a twin":           {time.Minute, []plog.Logs{twin(0, network), twin(5, network), alone(6)}, nil},
+		"learned, but the record of it came late": {
+			time.Minute, []plog.Logs{flows(flow(0, "x", "y", src, 1)), twin(5, network), alone(3), alone(6)}, nil,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t).withStorage()
+			r.cfg.KnownEdges.Learn = test.learn
+			r.start()
+			for _, logs := range test.logs {
+				r.give(logs)
+				r.crash() // what is known of twins is stored, in the journal first
+				r.start()
+				r.say()
+				r.crash() // and in the state
+				r.start()
+			}
+			r.shutdown()
+			var got []int64
+			for _, e := range r.sink.events(t) {
+				got = append(got, (e.Start-hourStart)/windowLength)
+			}
+			assert.Equal(t, test.want, got)
+			flows := int64(0)
+			for _, rollup := range r.sink.rollups(t, flowlog.StreamEdges) {
+				flows += rollup.Flows
+			}
+			assert.Equal(t, int64(len(test.logs)), flows, "all are summed up as always")
+		})
+	}
 }

@@ -25,6 +25,7 @@ type meter struct {
 	next  consumer.Metrics
 	clock clockwork.Clock
 	count *metadata.TelemetryBuilder
+	read  reader
 
 	// mu guards what follows.
 	mu       sync.Mutex
@@ -43,7 +44,7 @@ func newMeter(set connector.Settings, cfg *Config, next consumer.Metrics) (*mete
 	if err != nil {
 		return nil, err
 	}
-	return &meter{cfg: cfg, set: set, next: next, count: count, clock: clockwork.NewRealClock()}, nil
+	return &meter{cfg: cfg, set: set, next: next, count: count, read: reader{log: set.Logger}, clock: clockwork.NewRealClock()}, nil
 }
 
 // Capabilities implements consumer.Logs.
@@ -99,7 +100,7 @@ func (m *meter) ConsumeLogs(ctx context.Context, logs plog.Logs) error {
 		g := m.countersLocked(origin)
 		for _, scope := range resource.ScopeLogs().All() {
 			for _, record := range scope.LogRecords().All() {
-				g.take(record, now)
+				g.take(&m.read, record, now)
 			}
 		}
 		g.sweep()
@@ -163,15 +164,13 @@ func newCounters(resource []byte, mostSeries int) *counters {
 	return &counters{resource: resource, edges: newKnown(mostSeries/pointsAnEdge - 1), windows: map[int64]*window{}}
 }
 
-func (g *counters) take(record plog.LogRecord, now time.Time) {
+func (g *counters) take(read *reader, record plog.LogRecord, now time.Time) {
 	switch record.EventName() {
 	case flowlog.EventName:
 		var o observation
-		if !o.read(record) {
-			g.tally.malformed++
-			return
+		if read.flow(&o, record, &g.tally) {
+			g.flow(&o, now)
 		}
-		g.flow(&o, now)
 	case flowlog.EventCoverage:
 		var r report
 		if r.read(record) && r.final {
@@ -208,19 +207,16 @@ func (g *counters) flow(o *observation, now time.Time) {
 	if g.series[n].start.IsZero() {
 		g.series[n].start = now
 	}
-	if v, _ := w.take(n, o); v == counts {
-		g.series[n].Add(&flowlog.Sum{Flows: 1, Counters: o.counters})
-	}
+	g.series[n].Add(&flowlog.Sum{Flows: 1, Counters: o.counters})
 }
 
-// final notes that a window is final, and counts what has waited in it.
+// final notes that a window is final.
 func (g *counters) final(start int64) {
 	w := g.windows[start]
 	if w == nil || w.Final {
 		return
 	}
 	w.Final = true
-	g.conclude(w)
 	g.finals = append(g.finals, start)
 	for len(g.finals) > closeAfter {
 		if w := g.windows[g.finals[0]]; w != nil {
@@ -230,10 +226,6 @@ func (g *counters) final(start int64) {
 	}
 }
 
-func (g *counters) conclude(w *window) {
-	w.conclude(func(n uint32, s *flowlog.Sum) { g.series[n].Add(s) })
-}
-
 // sweep forgets old windows, and series of edges that are idle.
 func (g *counters) sweep() {
 	if g.newest == g.swept {
@@ -241,24 +233,15 @@ func (g *counters) sweep() {
 	}
 	hour := g.newest/3600 != g.swept/3600
 	g.swept = g.newest
-	var used bits
 	for start, w := range g.windows {
 		if w.End <= g.newest-keptWindows*(w.End-w.Start) {
-			g.conclude(w)
 			delete(g.windows, start)
 		}
 	}
 	if !hour {
 		return
 	}
-	for _, w := range g.windows {
-		for n := range g.edges.List {
-			if w.Present.has(uint32(n)) {
-				used.add(uint32(n))
-			}
-		}
-	}
-	for _, n := range g.edges.forget(g.newest-idleSeries, 0, used.has) {
+	for _, n := range g.edges.forget(g.newest-idleSeries, 0, func(uint32) bool { return false }) {
 		g.series[n] = series{}
 	}
 }

@@ -107,7 +107,15 @@ func TestMetrics(t *testing.T) {
 	r := newMeterRig(t, 100)
 	denied := flow(0, "c", "b", src, 3)
 	denied.Action = flowlog.ActionDeny
-	r.flows(flow(0, "a", "b", both, 100), flow(0, "a", "b", src, 10), flow(0, "a", "b", dst, 5), flow(0, "x", "b", dst, 7), denied)
+	unconfirmed := flow(0, "a", "b", src, 4)
+	unconfirmed.Action = flowlog.ActionUnconfirmed
+	repeated := notCounted(denied) // Calico goes on reporting a denial, without a packet
+	repeated.Counters = flowlog.Counters{}
+	r.flows(flow(0, "a", "b", both, 100), flow(0, "a", "b", src, 10), notCounted(flow(0, "a", "b", dst, 5)), flow(0, "x", "b", dst, 7),
+		denied, repeated, unconfirmed)
+	preview := flows(flow(0, "a", "b", src, 1000))
+	preview.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).SetEventName(flowlog.EventPreview)
+	require.NoError(t, r.meter.ConsumeLogs(context.Background(), preview))
 	r.flows(flow(0, "a", "b", both, 100)) // again, exactly
 	edge := func(source, action string) map[string]any {
 		return map[string]any{
@@ -122,28 +130,34 @@ func TestMetrics(t *testing.T) {
 	}
 	began := r.clock.Now().UTC()
 	want := map[string]point{
-		"calico.edge.io a allow transmit":       {110, began, io("a", "allow", "transmit")},
-		"calico.edge.io a allow receive":        {220, began, io("a", "allow", "receive")},
-		"calico.edge.flows a allow <nil>":       {2, began, edge("a", "allow")},
-		"calico.edge.connections a allow <nil>": {6, began, edge("a", "allow")},
-		"calico.edge.io c deny transmit":        {3, began, io("c", "deny", "transmit")},
-		"calico.edge.io c deny receive":         {6, began, io("c", "deny", "receive")},
-		"calico.edge.flows c deny <nil>":        {1, began, edge("c", "deny")},
-		"calico.edge.connections c deny <nil>":  {3, began, edge("c", "deny")},
-		"calico.edge.denies c deny <nil>":       {1, began, edge("c", "deny")},
-		"calico.edge.io x allow transmit":       {0, began, io("x", "allow", "transmit")},
-		"calico.edge.io x allow receive":        {0, began, io("x", "allow", "receive")},
-		"calico.edge.flows x allow <nil>":       {0, began, edge("x", "allow")},
-		"calico.edge.connections x allow <nil>": {0, began, edge("x", "allow")},
+		"calico.edge.io a allow transmit":             {110, began, io("a", "allow", "transmit")},
+		"calico.edge.io a allow receive":              {220, began, io("a", "allow", "receive")},
+		"calico.edge.flows a allow <nil>":             {2, began, edge("a", "allow")},
+		"calico.edge.connections a allow <nil>":       {6, began, edge("a", "allow")},
+		"calico.edge.io a unconfirmed transmit":       {4, began, io("a", "unconfirmed", "transmit")},
+		"calico.edge.io a unconfirmed receive":        {8, began, io("a", "unconfirmed", "receive")},
+		"calico.edge.flows a unconfirmed <nil>":       {1, began, edge("a", "unconfirmed")},
+		"calico.edge.connections a unconfirmed <nil>": {3, began, edge("a", "unconfirmed")},
+		"calico.edge.io c deny transmit":              {3, began, io("c", "deny", "transmit")},
+		"calico.edge.io c deny receive":               {6, began, io("c", "deny", "receive")},
+		"calico.edge.flows c deny <nil>":              {1, began, edge("c", "deny")},
+		"calico.edge.connections c deny <nil>":        {3, began, edge("c", "deny")},
+		"calico.edge.denies c deny <nil>":             {1, began, edge("c", "deny")},
+		"calico.edge.io x allow transmit":             {7, began, io("x", "allow", "transmit")},
+		"calico.edge.io x allow receive":              {14, began, io("x", "allow", "receive")},
+		"calico.edge.flows x allow <nil>":             {1, began, edge("x", "allow")},
+		"calico.edge.connections x allow <nil>":       {3, began, edge("x", "allow")},
 	}
 	assert.Equal(t, want, r.points())
 
-	r.final(0, 1) // no report of the source can come for x any more
+	late := flow(0, "a", "b", src, 1)
+	late.Late = true
+	r.final(0, 1)
 	r.clock.Advance(time.Second)
-	got := r.points()
-	assert.Equal(t, int64(7), got["calico.edge.io x allow transmit"].value)
-	assert.Equal(t, int64(110), got["calico.edge.io a allow transmit"].value)
-	assert.Equal(t, began, got["calico.edge.io a allow transmit"].start)
+	r.flows(late)
+	got := r.points()["calico.edge.io a allow transmit"]
+	assert.Equal(t, int64(111), got.value)
+	assert.Equal(t, began, got.start)
 }
 
 func TestMetricsStayWithinTheirCap(t *testing.T) {

@@ -82,7 +82,7 @@ func newPoints(metrics pmetric.MetricSlice, now time.Time) *points {
 	return &points{
 		now:         pcommon.NewTimestampFromTime(now),
 		io:          counter("calico.edge.io", "By", "Bytes between two services: transmit is what the source sent, receive what came back."),
-		flows:       counter("calico.edge.flows", "{flow}", "Flow records between two services, one for each flow and window."),
+		flows:       counter("calico.edge.flows", "{flow}", "Flow records between two services that count: one for each flow and window."),
 		connections: counter("calico.edge.connections", "{connection}", "Connections started between two services."),
 		denies:      counter("calico.edge.denies", "{flow}", "Flow records between two services that were denied."),
 	}

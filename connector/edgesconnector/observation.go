@@ -1,22 +1,27 @@
 package edgesconnector
 
 import (
+	"sync"
+
 	"github.com/cespare/xxhash/v2"
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.uber.org/zap"
 
 	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
 
-// observation is what a flow record says, as far as edges go. Its strings are the record's.
+// observation is what a flow record that counts says, as far as edges go. Its strings are the
+// record's.
 type observation struct {
 	edge flowlog.Edge
 	// start and end bound the window, in seconds since the epoch.
 	start, end int64
 	// key tells the record apart from others of its window.
 	key uint64
-	// fromSource is whether the counters are the source's.
-	fromSource bool
+	// twin is whether the destination would have another identity, that of the Service which
+	// was dialled, and has it in another record.
+	twin bool
 	// counters are never negative: sums only grow.
 	counters flowlog.Counters
 	deciding string
@@ -25,10 +30,20 @@ type observation struct {
 // longestWindow bounds what is taken for a window, in seconds.
 const longestWindow = 3600
 
-// read fills o with what a flow record says. It reports whether the record has a window.
-func (o *observation) read(lr plog.LogRecord) bool {
+// reading is what a flow record is good for.
+type reading uint8
+
+const (
+	counts    reading = iota
+	uncounted         // it is in no sum, by what it says itself
+	malformed         // it has no window
+	noCounts          // it does not say whether it counts
+)
+
+// read fills o with what a flow record says, if it counts.
+func (o *observation) read(lr plog.LogRecord) reading {
 	*o = observation{}
-	reporter := ""
+	says, basis := false, ""
 	for key, v := range lr.Attributes().All() {
 		// A switch, which the compiler makes a search by length of: it is asked for each of a
 		// record's thirty attributes.
@@ -43,8 +58,14 @@ func (o *observation) read(lr plog.LogRecord) bool {
 			o.edge.Transport = v.Str()
 		case flowlog.FlowAction:
 			o.edge.Action = v.Str()
-		case flowlog.FlowReporter:
-			reporter = v.Str()
+		case flowlog.FlowCounts:
+			if says = v.Type() == pcommon.ValueTypeBool; says && !v.Bool() {
+				return uncounted
+			}
+		case flowlog.FlowServiceTwin:
+			o.twin = v.Bool()
+		case flowlog.DestinationIdentityBasis:
+			basis = v.Str()
 		case flowlog.PolicyDeciding:
 			o.deciding = v.Str()
 		case flowlog.FlowStart:
@@ -65,7 +86,14 @@ func (o *observation) read(lr plog.LogRecord) bool {
 			o.counters.ConnectionsCompleted = max(0, v.Int())
 		}
 	}
-	o.fromSource = flowlog.FromSource(reporter)
+	switch {
+	case !says:
+		return noCounts
+	case !isWindow(o.start, o.end):
+		return malformed
+	}
+	// Of other destinations the identity does not rest on the Service: the twin's edge is the same.
+	o.twin = o.twin && (basis == flowlog.BasisNetwork || basis == flowlog.BasisUnknown)
 	// The line is unique in its window. One that another component has changed, or that
 	// is no string, is as good as long as it changes the same way every time.
 	if body := lr.Body(); body.Type() == pcommon.ValueTypeStr {
@@ -73,7 +101,44 @@ func (o *observation) read(lr plog.LogRecord) bool {
 	} else {
 		o.key = xxhash.Sum64String(body.AsString())
 	}
-	return o.start > 0 && o.end > o.start && o.end-o.start <= longestWindow
+	return counts
+}
+
+// isWindow reports whether two times, in seconds since the epoch, can be a window's bounds.
+func isWindow(start, end int64) bool {
+	return start > 0 && end > start && end-start <= longestWindow
+}
+
+// reader reads flow records, and says once what is wrong with the pipeline that they come by.
+type reader struct {
+	log                *zap.Logger
+	identities, counts sync.Once
+}
+
+// flow fills o with what a flow record says, and reports whether it counts. What should
+// have counted and cannot is noted in t.
+func (r *reader) flow(o *observation, lr plog.LogRecord, t *tally) bool {
+	switch o.read(lr) {
+	case counts:
+	case malformed:
+		t.malformed++
+		return false
+	case noCounts:
+		t.noCounts++
+		r.counts.Do(func() {
+			r.log.Warn("Flow records do not say whether they count, and are left out: have the goldmane receiver of this version in front of this connector, and nothing that removes attributes between them",
+				zap.String("attribute", flowlog.FlowCounts))
+		})
+		return false
+	default:
+		return false
+	}
+	if o.edge.Source == "" && o.edge.Destination == "" {
+		r.identities.Do(func() {
+			r.log.Warn("Flow records have no service identities: put the processor svcid in front of this connector, and nothing that removes attributes between them")
+		})
+	}
+	return true
 }
 
 // status is what is known of a window.
@@ -119,9 +184,14 @@ func (r *report) read(lr plog.LogRecord) bool {
 			}
 		}
 	}
-	if r.from <= 0 || r.to <= r.from || windows < 1 || (r.to-r.from)%windows != 0 {
+	if windows < 1 || (r.to-r.from)%windows != 0 {
 		return false
 	}
 	r.window = (r.to - r.from) / windows
-	return r.window <= longestWindow
+	return r.sound()
+}
+
+// sound reports whether the run is one of whole windows.
+func (r *report) sound() bool {
+	return r.window > 0 && isWindow(r.from, r.from+r.window) && r.to > r.from && (r.to-r.from)%r.window == 0
 }

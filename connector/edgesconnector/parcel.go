@@ -135,32 +135,13 @@ func (p *parcel) logs() (plog.Logs, error) {
 		closing.WriteTo(records.AppendEmpty())
 		return logs, nil
 	}
-	waits := p.cluster.waits(i)
 	for at, n := range p.edges {
 		s := i.Sums[n]
 		final := p.sequences[at]%2 == 1
-		r := i.rollup(&p.cluster.Edges.List[n].Edge, s, waits[n], final, p.cluster)
+		r := i.rollup(&p.cluster.Edges.List[n].Edge, s, final, p.cluster)
 		r.WriteTo(records.AppendEmpty())
 	}
 	return logs, nil
-}
-
-// waits sums up what the destination has reported in an interval and no report of the
-// source has counted, in windows that are not final.
-func (c *cluster) waits(i *interval) map[uint32]*flowlog.Sum {
-	waits := map[uint32]*flowlog.Sum{}
-	for start, w := range c.Windows {
-		if start < i.Start || start >= i.End {
-			continue
-		}
-		w.eachWaiting(func(n uint32, s *flowlog.Sum) {
-			if waits[n] == nil {
-				waits[n] = &flowlog.Sum{}
-			}
-			waits[n].Add(s)
-		})
-	}
-	return waits
 }
 
 // said notes that a parcel was handed on.
@@ -177,7 +158,7 @@ func (c *cluster) said(p *parcel) {
 	if i == nil {
 		return
 	}
-	i.Torn = i.Torn || p.rejected && (p.closing > 0 || p.sequences[0]%2 == 1)
+	i.Torn = i.Torn || p.rejected && (p.closing > 0 || len(p.sequences) > 0 && p.sequences[0]%2 == 1)
 	i.ClosedAt = max(i.ClosedAt, p.closing)
 	for at, n := range p.edges {
 		if s := i.Sums[n]; s != nil {

@@ -21,6 +21,9 @@ import (
 	"go.opentelemetry.io/collector/extension/extensiontest"
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/goldtrail/goldtrail/connector/edgesconnector/internal/metadata"
 	"github.com/goldtrail/goldtrail/internal/flowlog"
@@ -45,6 +48,7 @@ type rig struct {
 	storage    *memory
 	connector  *rollups
 	telemetry  *componenttest.Telemetry
+	warnings   *observer.ObservedLogs // and errors
 	extensions map[component.ID]component.Component
 }
 
@@ -76,6 +80,8 @@ func (r *rig) start() *rig {
 	set := connectortest.NewNopSettings(metadata.Type)
 	set.ID = component.NewID(metadata.Type)
 	set.TelemetrySettings = r.telemetry.NewTelemetrySettings()
+	core, warnings := observer.New(zap.WarnLevel)
+	set.Logger, r.warnings = zap.New(core), warnings
 	next, err := consumer.NewLogs(r.sink.consume)
 	require.NoError(r.t, err)
 	r.connector, err = newRollups(set, r.cfg, next)
@@ -106,6 +112,22 @@ func (r *rig) give(logs plog.Logs) {
 
 // say has the connector hand on what there is, as every ten seconds.
 func (r *rig) say() { r.connector.say(context.Background(), false) }
+
+// entry is the key of an entry of the journal that is being written.
+func (r *rig) entry(n int64) string { return journalKey(r.connector.store.epoch, n) }
+
+// discarded are the records that should have counted and did not, by reason.
+func (r *rig) discarded() map[string]int64 {
+	r.t.Helper()
+	got, err := r.telemetry.GetMetric("goldtrail_edges_records_discarded")
+	require.NoError(r.t, err)
+	reasons := map[string]int64{}
+	for _, p := range got.Data.(metricdata.Sum[int64]).DataPoints {
+		reason, _ := p.Attributes.Value("reason")
+		reasons[reason.AsString()] = p.Value
+	}
+	return reasons
+}
 
 // at sets the clock, forward.
 func (r *rig) at(seconds int64) {
@@ -247,6 +269,8 @@ type memory struct {
 	mu     sync.Mutex
 	values map[string][]byte
 	fails  error
+	// hidden is a key that cannot be read.
+	hidden string
 }
 
 func (m *memory) setFails(err error) {
@@ -282,6 +306,9 @@ func (m *memory) Batch(_ context.Context, ops ...*storage.Operation) error {
 	for _, op := range ops {
 		switch op.Type {
 		case storage.Get:
+			if op.Key == m.hidden {
+				return errors.New("cannot be read")
+			}
 			op.Value = slices.Clone(m.values[op.Key])
 		case storage.Set:
 			m.values[op.Key] = slices.Clone(op.Value)
@@ -315,12 +342,18 @@ func flow(w int64, source, destination, reporter string, bytes int64) flowlog.Fl
 		Destination: flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: destination, Name: "pod-*"},
 		Transport:   "tcp", Port: 8080, Action: flowlog.ActionAllow, Reporter: reporter,
 		Deciding: "np:default/" + destination + "/allow#0=allow",
-		Start:    start, End: start + windowLength,
+		Start:    start, End: start + windowLength, Counts: true,
 		Counters: flowlog.Counters{
 			SourcePackets: 1, SourceBytes: bytes, DestinationPackets: 2, DestinationBytes: 2 * bytes,
 			ConnectionsStarted: 3, ConnectionsCompleted: 1, ConnectionsLive: 9,
 		},
 	}
+}
+
+// notCounted is a flow whose record is in no sum.
+func notCounted(f flowlog.Flow) flowlog.Flow {
+	f.Counts = false
+	return f
 }
 
 func edgeOf(f *flowlog.Flow) flowlog.Edge {
@@ -369,38 +402,38 @@ func gap(from, to int64) plog.Logs {
 	})
 }
 
-// expected sums flows up as the page says.
+// expected sums flows up as the page says: those that count, each once.
 type expected struct {
-	windows map[edgeInterval]*flowlog.Tally // by window
+	windows map[edgeInterval]*flowlog.Sum // by window
 	lines   map[string]bool
 }
 
 func expect() *expected {
-	return &expected{map[edgeInterval]*flowlog.Tally{}, map[string]bool{}}
+	return &expected{map[edgeInterval]*flowlog.Sum{}, map[string]bool{}}
 }
 
 func (x *expected) add(f *flowlog.Flow) {
 	line, _ := f.AppendLine(nil)
 	exact := fmt.Sprint(f.Start, string(line))
-	if x.lines[exact] {
+	if x.lines[exact] || !f.Counts {
 		return
 	}
 	x.lines[exact] = true
 	of := edgeInterval{edgeOf(f), f.Start}
 	if x.windows[of] == nil {
-		x.windows[of] = &flowlog.Tally{}
+		x.windows[of] = &flowlog.Sum{}
 	}
-	x.windows[of].Add(f.Reporter, &f.Counters)
+	x.windows[of].Add(&flowlog.Sum{Flows: 1, Counters: f.Counters})
 }
 
 // sums are what there is to be of each edge and interval of a grain, and in how many
 // windows.
 func (x *expected) sums(g grain) (sums map[edgeInterval]flowlog.Sum, windows map[edgeInterval]int64) {
 	sums, windows = map[edgeInterval]flowlog.Sum{}, map[edgeInterval]int64{}
-	for of, tally := range x.windows {
+	for of, sum := range x.windows {
 		in := edgeInterval{of.edge, of.start - of.start%lengths[g]}
-		s, total := sums[in], tally.Total()
-		s.Add(&total)
+		s := sums[in]
+		s.Add(sum)
 		sums[in] = s
 		windows[in]++
 	}

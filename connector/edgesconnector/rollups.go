@@ -24,12 +24,12 @@ import (
 
 // rollups is the logs to logs side.
 type rollups struct {
-	cfg    *Config
-	set    connector.Settings
-	next   consumer.Logs
-	clock  clockwork.Clock
-	count  *metadata.TelemetryBuilder
-	warned sync.Once // that there are no identities
+	cfg   *Config
+	set   connector.Settings
+	next  consumer.Logs
+	clock clockwork.Clock
+	count *metadata.TelemetryBuilder
+	read  reader
 
 	// saying is held while something is handed on, so that nothing is twice. It guards nothing,
 	// and is taken before mu.
@@ -58,7 +58,7 @@ func newRollups(set connector.Settings, cfg *Config, next consumer.Logs) (*rollu
 	}
 	return &rollups{
 		cfg: cfg, set: set, next: next, count: count, clock: clockwork.NewRealClock(),
-		state: newState(settingsOf(cfg)), store: &store{},
+		read: reader{log: set.Logger}, state: newState(settingsOf(cfg)), store: &store{},
 	}, nil
 }
 
@@ -89,6 +89,10 @@ func (r *rollups) resumeLocked(ctx context.Context) {
 		r.set.Logger.Error("Cannot read all that is stored; rollups of intervals under way may lack something, and known edges may seem new", zap.Error(err))
 	}
 	if st != nil {
+		if st.Version != stateVersion {
+			st.migrate()
+			r.set.Logger.Warn("What is stored is of a version that added up otherwise: the known edges are kept, the sums of intervals under way are given up, and rollups begin with the next interval")
+		}
 		if st.change(settingsOf(r.cfg)) {
 			r.set.Logger.Warn("'interval' has changed; what was summed up of intervals under way is given up")
 		}
@@ -173,14 +177,8 @@ func (r *rollups) take(c *cluster, e *entry, record plog.LogRecord, now int64) b
 	switch record.EventName() {
 	case flowlog.EventName:
 		var o observation
-		if !o.read(record) {
-			c.tally.malformed++
+		if !r.read.flow(&o, record, &c.tally) {
 			return false
-		}
-		if o.edge.Source == "" && o.edge.Destination == "" {
-			r.warned.Do(func() {
-				r.set.Logger.Warn("Flow records have no service identities: put the processor svcid in front of this connector, and nothing that removes attributes between them")
-			})
 		}
 		is := c.flow(&o, now)
 		if is.changed && r.store.client != nil {
@@ -300,6 +298,7 @@ func (t *tally) tell(ctx context.Context, count *metadata.TelemetryBuilder) {
 	add(count.EdgesRecordsRepeated, t.repeated)
 	add(count.EdgesOverflowed, t.overflowed)
 	add(count.EdgesRecordsDiscarded, t.malformed, attribute.String("reason", "malformed"))
+	add(count.EdgesRecordsDiscarded, t.noCounts, attribute.String("reason", "no_counts"))
 	add(count.EdgesRecordsDiscarded, t.future, attribute.String("reason", "future"))
 	add(count.EdgesRecordsDiscarded, t.tooOld, attribute.String("reason", "too_old"))
 	for g, n := range t.lost {

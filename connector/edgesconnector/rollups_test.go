@@ -3,6 +3,7 @@ package edgesconnector
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
@@ -29,7 +31,7 @@ const (
 func TestRollupIsSaidWhenItCanNoLongerChange(t *testing.T) {
 	r := newRig(t).start()
 	defer r.shutdown()
-	r.give(flows(flow(0, "a", "b", both, 100), flow(0, "a", "b", dst, 5), flow(3, "a", "b", src, 10), flow(7, "x", "b", dst, 1)))
+	r.give(flows(flow(0, "a", "b", both, 100), notCounted(flow(0, "a", "b", dst, 5)), flow(3, "a", "b", src, 10), flow(7, "x", "b", dst, 1)))
 	r.at(hourStart + 3500)
 	r.give(covers(0, hourWindows, flowlog.StatusComplete, false))
 	r.at(hourStart + 3600)
@@ -55,7 +57,7 @@ func TestRollupIsSaidWhenItCanNoLongerChange(t *testing.T) {
 		Windows: 2, Complete: 239, Total: 240, First: hourStart, Last: hourStart + 60, Policies: []string{"np:default/b/allow#0=allow"},
 	}, rollup)
 	x := got[edgeInterval{flowlog.Edge{Source: "x", Destination: "b", Port: 8080, Transport: "tcp", Action: "allow"}, hourStart}]
-	assert.Equal(t, int64(1), x.SourceBytes, "there is no report of the source")
+	assert.Equal(t, int64(1), x.SourceBytes)
 
 	n := len(r.sink.all(flowlog.StreamEdges))
 	r.say()
@@ -93,7 +95,7 @@ func TestRollupIsSaidAfterAGraceWhereWindowsStayUnknown(t *testing.T) {
 	r.at(hourStart + 3500 + 2*grace)
 	r.say()
 	for in, rollup := range r.sink.rollups(t, flowlog.StreamEdges) {
-		assert.Equal(t, map[string]int64{"a": 1100, "x": 8}[in.edge.Source], rollup.SourceBytes)
+		assert.Equal(t, map[string]int64{"a": 1100, "x": 15}[in.edge.Source], rollup.SourceBytes)
 	}
 }
 
@@ -106,7 +108,7 @@ func TestLateFlowsAmendWhatWasFinal(t *testing.T) {
 	r.say()
 	late := flow(239, "a", "b", src, 7)
 	late.Late = true
-	r.give(flows(late, flow(239, "a", "b", dst, 3))) // the source's report has counted the latter
+	r.give(flows(late, notCounted(flow(239, "a", "b", dst, 3))))
 	r.say()
 	got := r.sink.rollups(t, flowlog.StreamEdges)
 	require.Len(t, got, 1)
@@ -185,7 +187,7 @@ func TestRollupsAddUp(t *testing.T) {
 		for range random.IntN(6) {
 			reporter := []string{src, dst, both}[random.IntN(3)]
 			f := flow(w, fmt.Sprint("s", random.IntN(3)), fmt.Sprint("d", random.IntN(2)), reporter, random.Int64N(1000))
-			f.Late = final
+			f.Late, f.Counts = final, random.IntN(5) > 0
 			all = append(all, f)
 			if random.IntN(10) == 0 {
 				all = append(all, f) // again, exactly
@@ -508,14 +510,83 @@ func TestOddRecordsAreCounted(t *testing.T) {
 	r.give(alien)
 	r.at(hourStart + 10*86400)
 	r.give(flows(flow(10*24*hourWindows-10, "a", "b", src, 1), flow(0, "a", "b", src, 1)))
-	got, err := r.telemetry.GetMetric("goldtrail_edges_records_discarded")
-	require.NoError(t, err)
-	reasons := map[string]int64{}
-	for _, p := range got.Data.(metricdata.Sum[int64]).DataPoints {
-		reason, _ := p.Attributes.Value("reason")
-		reasons[reason.AsString()] = p.Value
+	assert.Equal(t, map[string]int64{"malformed": 3, "future": 1, "too_old": 1}, r.discarded())
+}
+
+// What does not count is as if it had not come.
+func TestWhatDoesNotCount(t *testing.T) {
+	told := flows(flow(0, "a", "b", src, 1))
+	recordOf := func(logs plog.Logs) plog.LogRecord {
+		return logs.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0)
 	}
-	assert.Equal(t, map[string]int64{"malformed": 3, "future": 1, "too_old": 1}, reasons)
+	without := func(change func(plog.LogRecord)) plog.Logs {
+		logs := flows(flow(1, "x", "b", src, 10))
+		change(recordOf(logs))
+		return logs
+	}
+	for name, test := range map[string]struct {
+		logs      plog.Logs
+		discarded map[string]int64
+		warning   string
+	}{
+		"a record that says so":                           {logs: flows(notCounted(flow(1, "x", "b", src, 10)))},
+		"a record that says so, of an edge that is there": {logs: flows(notCounted(flow(1, "a", "b", dst, 10)))},
+		"a preview": {logs: without(func(lr plog.LogRecord) { lr.SetEventName(flowlog.EventPreview) })},
+		"a record that does not say": {
+			without(func(lr plog.LogRecord) { lr.Attributes().Remove(flowlog.FlowCounts) }),
+			map[string]int64{"no_counts": 2}, "Flow records do not say whether they count",
+		},
+		"a record that says it otherwise": {
+			without(func(lr plog.LogRecord) { lr.Attributes().PutStr(flowlog.FlowCounts, "true") }),
+			map[string]int64{"no_counts": 2}, "Flow records do not say whether they count",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t).withStorage().start()
+			r.give(told)
+			stored := maps.Clone(r.storage.values)
+			r.give(test.logs)
+			r.give(test.logs)
+			assert.Equal(t, stored, r.storage.values)
+			if test.discarded != nil {
+				assert.Equal(t, test.discarded, r.discarded())
+			}
+			if test.warning == "" {
+				assert.Empty(t, r.warnings.All())
+			} else if assert.Len(t, r.warnings.All(), 1, "it is said once") {
+				assert.Contains(t, r.warnings.All()[0].Message, test.warning)
+			}
+			r.shutdown()
+			want := expect()
+			one := flow(0, "a", "b", src, 1)
+			want.add(&one)
+			want.require(t, r.sink)
+			assert.Len(t, r.sink.events(t), 1)
+			for _, rollup := range r.sink.rollups(t, flowlog.StreamEdges) {
+				assert.Equal(t, one.End, rollup.Last)
+			}
+		})
+	}
+}
+
+// What nobody has confirmed is neither allowed nor denied: it is an edge of its own.
+func TestUnconfirmedIsAnEdgeOfItsOwn(t *testing.T) {
+	r := newRig(t).start()
+	want := expect()
+	for i, action := range []string{flowlog.ActionAllow, flowlog.ActionDeny, flowlog.ActionUnconfirmed} {
+		f := flow(0, "a", "b", src, int64(1+i))
+		f.Action = action
+		want.add(&f)
+		r.give(flows(f))
+	}
+	r.shutdown()
+	want.require(t, r.sink)
+	require.Len(t, want.windows, 3)
+	events := map[string]bool{}
+	for _, e := range r.sink.events(t) {
+		events[e.Action] = true
+	}
+	assert.Equal(t, map[string]bool{"allow": true, "deny": true, "unconfirmed": true}, events)
 }
 
 func TestPoliciesAreBounded(t *testing.T) {

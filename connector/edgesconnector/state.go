@@ -17,9 +17,15 @@ type state struct {
 	Clusters []*cluster
 }
 
-// stateVersion is the version of state's form, and of the journal's. Another one is not
-// read.
-const stateVersion = 2
+// stateVersion is the version of state's form, and of the journal's. Of others, version
+// summedByReporter is migrated.
+const (
+	stateVersion = 3
+	// summedByReporter is the version whose sums were made by another rule. Its form differs
+	// in what windows remember, and its journal's in that entries have no checksum and are
+	// named by their number alone.
+	summedByReporter = 2
+)
 
 func newState(set settings) *state { return &state{Version: stateVersion, Settings: set} }
 
@@ -66,6 +72,22 @@ func (s *state) restore() {
 			c.Windows = map[int64]*window{}
 		}
 	}
+}
+
+// migrate makes a state of summedByReporter one of this version. Its sums are given up, and
+// what they were of is over: what was said of an interval must not be said again of less.
+// The day that is running is summed up from there on, and its rollups say so, since they
+// know of fewer windows.
+func (s *state) migrate() {
+	for _, c := range s.Clusters {
+		c.Windows, c.Finals = map[int64]*window{}, nil
+		for g := range c.Intervals {
+			c.Intervals[g] = map[int64]*interval{}
+		}
+		length := s.Settings.Lengths[wholes]
+		c.Horizon = max(c.Horizon, (c.Newest+length-1)/length*length)
+	}
+	s.Version = stateVersion
 }
 
 // change goes on with other settings. Intervals of another length are given up.

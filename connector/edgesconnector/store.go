@@ -3,6 +3,7 @@ package edgesconnector
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -18,6 +19,9 @@ import (
 // written about once for each of its bytes that changes.
 type store struct {
 	client storage.Client // nil keeps nothing
+	// epoch names the journal, and the state that it goes on from: no journal that was given
+	// up is ever taken for it, whatever of it is left.
+	epoch string
 	// next is the number of the next entry, and first that of the oldest.
 	first, next int64
 	// journal and snapshot are the sizes of both, in bytes.
@@ -31,13 +35,28 @@ const leastJournal = 1 << 20
 
 const snapshotKey = "state"
 
-func journalKey(n int64) string { return fmt.Sprintf("journal/%d", n) }
+// journalKey is what an entry is stored by. summedByReporter has no epochs.
+func journalKey(epoch string, n int64) string {
+	if epoch == "" {
+		return fmt.Sprintf("journal/%d", n)
+	}
+	return fmt.Sprintf("journal/%s/%d", epoch, n)
+}
 
 // stored is a state as it is stored.
 type stored struct {
-	// Journal is the number of the first entry that is not in it.
+	// Epoch names its journal.
+	Epoch string
+	State *state
+}
+
+// storedHead is the part of what is stored that can be read whatever the version: gob leaves
+// out what it is not asked for.
+type storedHead struct {
+	Epoch string
+	// Journal is the number of the journal's first entry, in summedByReporter.
 	Journal int64
-	State   *state
+	State   struct{ Version int }
 }
 
 // openStore returns the store in the storage extension of that name, or one that keeps
@@ -54,7 +73,8 @@ func openStore(ctx context.Context, host component.Host, id *component.ID, self 
 var errOtherVersion = errors.New("it is of another version")
 
 // load returns what is stored, nil where nothing is, as far as it can be read: an error
-// and a state together mean that the last of it cannot.
+// and a state together mean that the last of it cannot. A state of summedByReporter is not
+// migrated yet.
 func (s *store) load(ctx context.Context) (*state, error) {
 	if s.client == nil {
 		return nil, nil
@@ -63,29 +83,50 @@ func (s *store) load(ctx context.Context) (*state, error) {
 	if err != nil || b == nil {
 		return nil, err
 	}
-	var kept stored
-	if err := gob.NewDecoder(bytes.NewReader(b)).Decode(&kept); err != nil {
+	var head storedHead
+	if err := decode(b, &head); err != nil {
 		return nil, err
 	}
-	s.snapshot, s.first, s.next = len(b), kept.Journal, kept.Journal
-	if kept.State == nil || kept.State.Version != stateVersion {
-		return nil, errOtherVersion
-	}
-	kept.State.restore()
+	s.snapshot, s.epoch, s.first, s.next = len(b), head.Epoch, head.Journal, head.Journal
+	st, failed := stateIn(b, head.State.Version)
+	// The journal is read to its end even if it cannot be replayed, so that all is deleted.
 	for {
-		b, err := s.client.Get(ctx, journalKey(s.next))
-		if err != nil {
-			return kept.State, err
-		}
-		if b == nil {
-			return kept.State, nil
+		b, err := s.client.Get(ctx, journalKey(s.epoch, s.next))
+		if b == nil || err != nil {
+			return st, errors.Join(failed, err)
 		}
 		s.next++
 		s.journal += len(b)
-		if err := kept.State.replay(b); err != nil {
-			return kept.State, err
+		if failed == nil {
+			failed = st.replayStored(b)
 		}
 	}
+}
+
+// stateIn returns the state in a snapshot, ready for its journal.
+func stateIn(b []byte, version int) (*state, error) {
+	if version != stateVersion && version != summedByReporter {
+		return nil, errOtherVersion
+	}
+	var kept stored
+	if err := decode(b, &kept); err != nil {
+		return nil, err
+	}
+	kept.State.restore()
+	return kept.State, nil
+}
+
+func decode(b []byte, to any) error { return gob.NewDecoder(bytes.NewReader(b)).Decode(to) }
+
+// replayStored replays an entry as it is stored.
+func (s *state) replayStored(b []byte) error {
+	if s.Version == stateVersion {
+		var err error
+		if b, err = unsealed(b); err != nil {
+			return err
+		}
+	}
+	return s.replay(b)
 }
 
 // write stores an entry, by which st has become what it is.
@@ -96,7 +137,7 @@ func (s *store) write(ctx context.Context, e *entry, st *state) error {
 	case s.broken || s.journal+len(e.b) > max(leastJournal, s.snapshot):
 		return s.save(ctx, st)
 	}
-	if err := s.client.Set(ctx, journalKey(s.next), e.b); err != nil {
+	if err := s.client.Set(ctx, journalKey(s.epoch, s.next), e.sealed()); err != nil {
 		s.broken = true
 		return err
 	}
@@ -111,18 +152,19 @@ func (s *store) save(ctx context.Context, st *state) error {
 		return nil
 	}
 	s.broken = true
+	epoch := rand.Text()
 	var b bytes.Buffer
-	if err := gob.NewEncoder(&b).Encode(stored{s.next, st}); err != nil {
+	if err := gob.NewEncoder(&b).Encode(stored{epoch, st}); err != nil {
 		return err
 	}
 	ops := []*storage.Operation{storage.SetOperation(snapshotKey, b.Bytes())}
-	for n := s.first; n < s.next; n++ {
-		ops = append(ops, storage.DeleteOperation(journalKey(n)))
+	for n := s.first; n <= s.next; n++ { // one that failed may be there
+		ops = append(ops, storage.DeleteOperation(journalKey(s.epoch, n)))
 	}
 	if err := s.client.Batch(ctx, ops...); err != nil {
 		return err
 	}
-	s.first, s.journal, s.snapshot, s.broken = s.next, 0, b.Len(), false
+	s.epoch, s.first, s.next, s.journal, s.snapshot, s.broken = epoch, 0, 0, 0, b.Len(), false
 	return nil
 }
 

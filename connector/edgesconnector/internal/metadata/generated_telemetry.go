@@ -73,13 +73,13 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.EdgesOverflowed, err = builder.meter.Int64Counter(
 		"goldtrail_edges_overflowed",
-		metric.WithDescription("Flow records that count for the overflow edge or series, because the bound is reached. [Alpha]"),
+		metric.WithDescription("Flow records that were summed up in the overflow edge or series, because the bound is reached. [Alpha]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.EdgesRecordsDiscarded, err = builder.meter.Int64Counter(
 		"goldtrail_edges_records_discarded",
-		metric.WithDescription("Flow and coverage records that do not count. [Alpha]"),
+		metric.WithDescription("Flow and coverage records that are left out. Flow records that say themselves that they do not count are not among them. [Alpha]"),
 		metric.WithUnit("{record}"),
 	)
 	errs = errors.Join(errs, err)

@@ -38,7 +38,7 @@ func AssertEqualEdgesKnown(t *testing.T, tt *componenttest.Telemetry, dps []metr
 func AssertEqualEdgesOverflowed(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "goldtrail_edges_overflowed",
-		Description: "Flow records that count for the overflow edge or series, because the bound is reached. [Alpha]",
+		Description: "Flow records that were summed up in the overflow edge or series, because the bound is reached. [Alpha]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
@@ -54,7 +54,7 @@ func AssertEqualEdgesOverflowed(t *testing.T, tt *componenttest.Telemetry, dps [
 func AssertEqualEdgesRecordsDiscarded(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "goldtrail_edges_records_discarded",
-		Description: "Flow and coverage records that do not count. [Alpha]",
+		Description: "Flow and coverage records that are left out. Flow records that say themselves that they do not count are not among them. [Alpha]",
 		Unit:        "{record}",
 		Data: metricdata.Sum[int64]{
 			Temporality: metricdata.CumulativeTemporality,
