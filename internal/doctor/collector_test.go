@@ -111,11 +111,11 @@ func TestCollectorsMetrics(t *testing.T) {
 	}{
 		{"with suffixes", "goldtrail_goldmane_ring_headroom_seconds 60\n", "reading", wanted{Failure, "60 s before windows are lost", "exporter"}},
 		{"little headroom", "goldtrail_goldmane_ring_headroom 600\n", "reading", wanted{Warning, "10 min before", "catches up"}},
-		{"behind", "goldtrail_goldmane_ring_headroom 3000\ngoldtrail_goldmane_cursor_age 300\n", "reading", wanted{Warning, "5 min behind", "catches up"}},
+		{"behind", "goldtrail_goldmane_ring_headroom 3000\ngoldtrail_goldmane_cursor_age 300\n", "reading", wanted{Warning, "5 min behind", "'flush_interval' of 300s"}},
 		{"has failed", counted + "goldtrail_goldmane_list_failures{cause=\"tls\"} 3\n", "reading", wanted{OK, "since it started: tls 3", ""}},
 		{"rejected", counted + "goldtrail_goldmane_records_rejected_total 7\n", "rejected", wanted{Failure, "7 records", "log"}},
 		{"lost windows", counted + "goldtrail_goldmane_windows{status=\"missing\"} 4\n", "windows", wanted{Warning, "missing 4", "goldtrail coverage"}},
-		{"none settled", "goldtrail_goldmane_ring_headroom 3500\n", "windows", wanted{OK, "six minutes", ""}},
+		{"none settled", "goldtrail_goldmane_ring_headroom 3500\n", "windows", wanted{OK, "six and a half minutes", ""}},
 		{"dropped", counted + "otelcol_exporter_send_failed_log_records{exporter=\"otlp_http\"} 5\n", "exporter", wanted{Failure, "otlp_http 5", "Loki"}},
 		{"queue was full", counted + "otelcol_exporter_enqueue_failed_log_records{exporter=\"otlp_http\"} 5\n", "exporter", wanted{Warning, "queue full", "nothing is lost"}},
 		{"queue half full", counted[:len(counted)-len(" 10\n")] + " 600\n", "queue", wanted{Warning, "60 %", "Loki"}},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,8 +19,8 @@ import (
 )
 
 const (
-	// A window is read 45 s after its start and its records have times from its start on.
-	// Two minutes is what `goldtrail coverage` calls pending.
+	// A window is handed on 75 s after its start, and its records have times from its start
+	// on. Two minutes is what `goldtrail coverage` calls pending.
 	freshCoverage = 2 * time.Minute
 	// freshFlows is longer: there may be no traffic for a while.
 	freshFlows = 10 * time.Minute
@@ -69,15 +70,19 @@ func (l *Loki) records(ctx context.Context, clock clockwork.Clock, s *section) {
 	began := l.newest(ctx, s, cluster, now)
 	if began {
 		l.coverage(ctx, s, cluster, clock)
+		l.silentNodes(ctx, s, cluster, now)
 	}
 }
+
+// versionRemedy is for records that this command cannot read.
+const versionRemedy = "the Collector and this command are of different versions: upgrade the older one; records of the other version stay in Loki, and no answer has them"
 
 // newest checks how old the newest record of each stream is, and reports whether there is
 // a trail.
 func (l *Loki) newest(ctx context.Context, s *section, cluster string, now time.Time) bool {
 	const remedy = "see the collector's checks (--collector, --collector-metrics), and that its exporter writes to this Loki and this tenant"
 	for _, of := range recordsLooked {
-		at, err := l.newestOf(ctx, of, cluster, now)
+		at, line, err := l.newestOf(ctx, of, cluster, now)
 		age := now.Sub(at)
 		switch {
 		case err != nil:
@@ -89,8 +94,12 @@ func (l *Loki) newest(ctx context.Context, s *section, cluster string, now time.
 			s.skip(of.stream, "no rollup in the last %s: the first comes when an interval (quarter, hour, day; UTC) has passed, if the edges connector is in the pipeline", span(of.back))
 		case at.IsZero():
 			s.warn(of.stream, "see Goldmane's checks: do nodes report?", "no record in the last %s", span(of.back))
+		case !strings.HasPrefix(line, flowlog.Version+" "):
+			s.fail(of.stream, versionRemedy, "the newest record, of %s, is not of version %s of the trail's format, which this command reads: %.40q…", at.UTC().Format(time.RFC3339), flowlog.Version, line)
 		case age > staleCoverage && of.stream == flowlog.StreamCoverage:
 			s.fail(of.stream, remedy, "the newest record is of %s, %s ago: the Collector has stopped, or cannot write", at.UTC().Format(time.RFC3339), span(age))
+		case age > of.fresh && of.stream == flowlog.StreamCoverage:
+			s.warn(of.stream, remedy+"; with a 'flush_interval' of 300s a window is handed on 375 s after its start, and this is as it should be", "the newest record is of %s, %s ago", at.UTC().Format(time.RFC3339), span(age))
 		case age > of.fresh:
 			s.warn(of.stream, remedy, "the newest record is of %s, %s ago", at.UTC().Format(time.RFC3339), span(age))
 		default:
@@ -100,8 +109,8 @@ func (l *Loki) newest(ctx context.Context, s *section, cluster string, now time.
 	return true
 }
 
-// newestOf is the time of a stream's newest record, zero if there is none.
-func (l *Loki) newestOf(ctx context.Context, of recordsOf, cluster string, now time.Time) (time.Time, error) {
+// newestOf is a stream's newest record and its time, zero if there is none.
+func (l *Loki) newestOf(ctx context.Context, of recordsOf, cluster string, now time.Time) (newest time.Time, line string, err error) {
 	parameters := url.Values{
 		"query": {trail.Selector(of.stream, cluster) + of.filter}, "limit": {"1"}, "direction": {"backward"},
 		"start": {strconv.FormatInt(now.Add(-of.back).UnixNano(), 10)}, "end": {strconv.FormatInt(now.Add(time.Minute).UnixNano(), 10)},
@@ -111,10 +120,10 @@ func (l *Loki) newestOf(ctx context.Context, of recordsOf, cluster string, now t
 	}
 	r, err := l.get(ctx, "/loki/api/v1/query_range", parameters)
 	if err != nil {
-		return time.Time{}, err
+		return time.Time{}, "", err
 	}
 	if r.status != http.StatusOK {
-		return time.Time{}, errors.New(r.said())
+		return time.Time{}, "", errors.New(r.said())
 	}
 	var answer struct {
 		Data struct {
@@ -124,24 +133,23 @@ func (l *Loki) newestOf(ctx context.Context, of recordsOf, cluster string, now t
 		} `json:"data"`
 	}
 	if err := json.Unmarshal(r.body, &answer); err != nil {
-		return time.Time{}, fmt.Errorf("the answer of Loki: %w", err)
+		return time.Time{}, "", fmt.Errorf("the answer of Loki: %w", err)
 	}
-	var newest time.Time
 	for _, stream := range answer.Data.Result {
 		for _, value := range stream.Values {
-			if len(value) == 0 {
+			if len(value) < 2 {
 				continue
 			}
 			ns, err := strconv.ParseInt(fmt.Sprint(value[0]), 10, 64)
 			if err != nil {
-				return time.Time{}, fmt.Errorf("the answer of Loki: %w", err)
+				return time.Time{}, "", fmt.Errorf("the answer of Loki: %w", err)
 			}
 			if at := time.Unix(0, ns); at.After(newest) {
-				newest = at
+				newest, line = at, fmt.Sprint(value[1])
 			}
 		}
 	}
-	return newest, nil
+	return newest, line, nil
 }
 
 // coverage checks how complete the last hour is.
@@ -181,5 +189,8 @@ func (l *Loki) coverage(ctx context.Context, s *section, cluster string, clock c
 		holes = append(holes[:shown], fmt.Sprintf("and %d more", more))
 	}
 	remedy := "`goldtrail coverage --since 1h` lists them; docs/trail-format.md says what the causes mean"
+	if slices.ContainsFunc(c.Holes, func(h trail.Hole) bool { return h.Cause == trail.CauseVersion }) {
+		remedy = versionRemedy + "; " + remedy
+	}
 	s.warn(name, remedy, "%d of %d windows complete; %s", c.Complete, c.Windows, strings.Join(holes, ", "))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/goldtrail/goldtrail/internal/flowlog"
 	"github.com/goldtrail/goldtrail/internal/trail"
 )
 
@@ -151,8 +152,10 @@ func TestLoki(t *testing.T) {
 		{"series fail", map[string]said{"/loki/api/v1/series": {http.StatusInternalServerError, "oh"}}, "cluster", wanted{Failure, "oh", "log"}},
 		{"queries fail", map[string]said{"/loki/api/v1/query_range": {http.StatusInternalServerError, "oh"}}, "goldmane-flows", wanted{Failure, "oh", "log"}},
 		{"the trail is an hour old", newestAt(present.Add(-time.Hour)), "goldmane-coverage", wanted{Failure, "60 min ago: the Collector has stopped", "--collector"}},
-		{"the trail is five minutes old", newestAt(present.Add(-5 * time.Minute)), "goldmane-coverage", wanted{Warning, "5 min ago", "--collector"}},
+		{"the trail is five minutes old", newestAt(present.Add(-5 * time.Minute)), "goldmane-coverage", wanted{Warning, "5 min ago", "a 'flush_interval' of 300s"}},
 		{"the trail is three hours old", newestAt(present.Add(-3 * time.Hour)), "goldmane-edges", wanted{Warning, "3 h ago", "--collector"}},
+		{"the trail is of another version", newestIs(present.Add(-30*time.Second), "v1 allow web/a-* -> payments/b-* 80/tcp both 1/1 3/180 0/0 k3F"), "goldmane-flows", wanted{Failure, `not of version v2 of the trail's format, which this command reads: "v1 allow web/`, "upgrade the older one"}},
+		{"the last hour is of another version", with(newestIs(present.Add(-3*time.Minute), "v1 window"), "/loki/api/v1/series", `{"status":"success","data":[{"k8s_cluster_name":"east"}]}`), "last hour", wanted{Warning, "(other_version)", "upgrade the older one"}},
 		{"the trail is new", newestAt(present.Add(-30 * time.Second)), "goldmane-flows", wanted{OK, "30 s old", ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -165,9 +168,18 @@ func TestLoki(t *testing.T) {
 }
 
 // newestAt is a Loki whose newest record, of whatever stream, is of a time.
-func newestAt(at time.Time) map[string]said {
+func newestAt(at time.Time) map[string]said { return newestIs(at, flowlog.Version+" x") }
+
+// newestIs is one whose newest record has a line, too.
+func newestIs(at time.Time, line string) map[string]said {
 	return map[string]said{"/loki/api/v1/query_range": {http.StatusOK, fmt.Sprintf(
-		`{"status":"success","data":{"resultType":"streams","encodingFlags":["categorize-labels"],"result":[{"stream":{},"values":[["%d","x",{}]]}]}}`, at.UnixNano())}}
+		`{"status":"success","data":{"resultType":"streams","encodingFlags":["categorize-labels"],"result":[{"stream":{},"values":[["%d",%q,{}]]}]}}`, at.UnixNano(), line)}}
+}
+
+// with is what a Loki says besides.
+func with(says map[string]said, path, body string) map[string]said {
+	says[path] = said{http.StatusOK, body}
+	return says
 }
 
 func TestLokiCannotBeAsked(t *testing.T) {
