@@ -93,7 +93,7 @@ func TestDoctor(t *testing.T) {
 		"collector health": doctor.OK, "collector clock": doctor.OK, "collector reading": doctor.OK, "collector rejected": doctor.OK,
 		"collector windows": doctor.OK, "collector exporter": doctor.OK, "collector queue": doctor.OK, "collector client certificate": doctor.OK,
 		"goldmane metrics": doctor.Skipped, "kubernetes rights": doctor.Skipped,
-		"loki reach":        doctor.OK, "loki ready": doctor.OK, "loki version": doctor.OK, "loki clock": doctor.OK, "loki otlp": doctor.OK,
+		"loki reach": doctor.OK, "loki ready": doctor.OK, "loki version": doctor.OK, "loki clock": doctor.OK, "loki otlp": doctor.OK,
 		"loki structured metadata": doctor.OK, "loki pushes": doctor.OK, "loki queries": doctor.OK, "loki retention": doctor.OK,
 		"trail cluster": doctor.OK, "trail goldmane-coverage": doctor.OK, "trail goldmane-flows": doctor.OK, "trail last hour": doctor.OK,
 	}
