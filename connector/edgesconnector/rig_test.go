@@ -279,6 +279,20 @@ func (m *memory) setFails(err error) {
 	m.fails = err
 }
 
+// all is what is stored.
+func (m *memory) all() map[string][]byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.values)
+}
+
+// hide has a key that cannot be read, "" for none.
+func (m *memory) hide(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hidden = key
+}
+
 func (m *memory) GetClient(context.Context, component.Kind, component.ID, string) (storage.Client, error) {
 	return m, nil
 }
