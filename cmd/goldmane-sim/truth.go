@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -20,7 +21,7 @@ type truthServer struct {
 	traffic *traffic.Traffic
 }
 
-// serveTruth listens on address until ctx is done.
+// serveTruth listens until it is stopped.
 func (o *options) serveTruth(ctx context.Context, t *traffic.Traffic) (stop func() error, err error) {
 	lis, err := new(net.ListenConfig).Listen(ctx, "tcp", o.truthListen)
 	if err != nil {
@@ -34,7 +35,7 @@ func (o *options) serveTruth(ctx context.Context, t *traffic.Traffic) (stop func
 	fmt.Fprintf(o.log, "goldmane-sim: truth at http://%s/truth\n", lis.Addr())
 	return func() error {
 		err := srv.Close()
-		if served := <-served; served != http.ErrServerClosed { //nolint:errorlint // Serve returns it as it is
+		if served := <-served; !errors.Is(served, http.ErrServerClosed) {
 			return served
 		}
 		return err

@@ -39,6 +39,59 @@ func TestWindowIsAFunctionOfSeedAndStart(t *testing.T) {
 	}), "another window is other traffic")
 }
 
+// Also what comes and goes, and what comes again after the hour's cut.
+func TestPiecesAreTheWhole(t *testing.T) {
+	from := time.Unix(begin, 0)
+	to := from.Add(50 * length)
+	whole := New(1).Arrivals(from, to, length)
+	c := New(1)
+	i := 0
+	for at := from; at.Before(to); at = at.Add(length) {
+		for _, a := range c.Arrivals(at, at.Add(length), length) {
+			require.Equal(t, whole[i].At, a.At)
+			require.True(t, proto.Equal(whole[i].Flow, a.Flow), "%v\n%v", whole[i].Flow, a.Flow)
+			i++
+		}
+	}
+	require.Len(t, whole, i)
+}
+
+// In a demo's twenty windows of history something is wrong seldom; in an hour always.
+func TestSomethingGoesWrongOnceAnHour(t *testing.T) {
+	for seed := range uint64(3) {
+		c := New(seed)
+		var cuts, silences int
+		wrong, demos := 0, 0
+		conf := c.Config(length)
+		for hour := range int64(45) {
+			for minute := range int64(60) {
+				now := time.Unix(begin+hour*3600+minute*60, 0)
+				bad := false
+				for _, n := range conf.Nodes {
+					for _, r := range append(slices.Clone(n.Cut), n.Silent...) {
+						since := now.Sub(r.First) % r.Every
+						bad = bad || since >= 0 && since < r.Length+20*length
+						if since >= 0 && since < time.Minute {
+							if r.Length == cutFor*length {
+								cuts++
+							} else {
+								silences++
+							}
+						}
+					}
+				}
+				demos++
+				if bad {
+					wrong++
+				}
+			}
+		}
+		require.InDelta(t, 45, cuts, 1)
+		require.InDelta(t, 9, silences, 1)
+		require.Less(t, float64(wrong)/float64(demos), 0.15)
+	}
+}
+
 // windows are a good number of them, out of step with the hour.
 const windows = 20
 
@@ -236,7 +289,7 @@ func TestTenPairsWithOnePodAnEndAreAlwaysDenied(t *testing.T) {
 		}
 	}
 	for _, tr := range truth {
-		require.False(t, tr.Verdict == traffic.Allowed && denied[tr.Flow], tr.Flow)
+		require.False(t, tr.Verdict == traffic.Allowed && denied[tr.Flow], "%v", tr.Flow)
 	}
 	require.GreaterOrEqual(t, len(denied), deniedAlone)
 }

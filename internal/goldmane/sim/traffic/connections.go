@@ -62,7 +62,7 @@ func (t *Traffic) events(p *pair, from, to int64, d dice, f func(*event)) {
 			for _, at := range at {
 				e := t.draw(p, at, d)
 				t.connect(p, &e, d)
-				if p.has(at) && t.ends(p, &e) {
+				if p.has(at) && p.ends(&e) {
 					f(&e)
 				}
 			}
@@ -105,7 +105,7 @@ func (s *side) draw(t int64, d dice) int {
 }
 
 // ends reports whether there is a Pod at each end that is a workload.
-func (t *Traffic) ends(p *pair, e *event) bool {
+func (p *pair) ends(e *event) bool {
 	return (e.from >= 0 || len(p.src.pods) == 0) && (e.to >= 0 || len(p.dst.pods) == 0)
 }
 
@@ -173,7 +173,7 @@ func (t *Traffic) ofSession(p *pair, k int, n, at int64, d dice) (event, session
 	d.pcg.Seed(p.seed^uint64(k+1), mix(uint64(n)))
 	e := t.draw(p, s.from, d)
 	e.at = at
-	return e, s, s.from < s.to && e.verdict == Allowed && t.ends(p, &e)
+	return e, s, s.from < s.to && e.verdict == Allowed && p.ends(&e)
 }
 
 // standing calls f with the beginnings of the kth standing connection's sessions that

@@ -3,6 +3,8 @@ package traffic
 import (
 	"math"
 	"time"
+
+	"github.com/goldtrail/goldtrail/internal/goldmane"
 )
 
 // Felix's timing: from one flush to the next it takes the interval and up to a tenth of
@@ -106,7 +108,13 @@ func (n *node) again(end int64) int64 { return end + n.lag(uint64(end)) }
 type flush struct {
 	j        int64
 	from, to int64 // it collects what happened in (from, to]
-	arrivals []int64
+	arrivals []delivery
+}
+
+// delivery is a flush's way to Goldmane; it can have more than one.
+type delivery struct {
+	at    int64
+	flows []*goldmane.Flow
 }
 
 // view is a node's flushes, one after the other without a gap.
@@ -126,7 +134,7 @@ func (v *view) want(n *node, j, at int64) {
 		v.flushes = append(v.flushes, add(last+1))
 	}
 	f := &v.flushes[j-v.flushes[0].j]
-	f.arrivals = append(f.arrivals, at)
+	f.arrivals = append(f.arrivals, delivery{at: at})
 }
 
 // find is the index of the flush that collects what happens at t: -1 if it is one before

@@ -26,7 +26,6 @@ type gathering struct {
 	t      *Traffic
 	views  []view
 	dice   dice
-	out    []Arrival
 	ledger [2][]counters
 	// offset is where a node's counters begin in the ledger of a side, by its place in
 	// the side's nodes; first and last are the flushes that the pair can have a part in.
@@ -48,11 +47,38 @@ func (t *Traffic) gather(views []view) []Arrival {
 		return nil
 	}
 	t.live(from, to, g.pair)
-	// What comes at once stays in the order of the pairs.
-	slices.SortStableFunc(g.out, func(a, b Arrival) int {
-		return cmp.Or(a.At.Compare(b.At), strings.Compare(a.Node, b.Node), cmp.Compare(a.Flow.StartTime, b.Flow.StartTime))
+	return t.inOrder(views)
+}
+
+// inOrder is the flows as they arrive: by time, and what comes at once by node and flush,
+// in the order of the pairs.
+func (t *Traffic) inOrder(views []view) []Arrival {
+	type sent struct {
+		*delivery
+		node int
+		j    int64
+	}
+	var all []sent
+	size := 0
+	for n := range views {
+		for i := range views[n].flushes {
+			f := &views[n].flushes[i]
+			for k := range f.arrivals {
+				all = append(all, sent{&f.arrivals[k], n, f.j})
+				size += len(f.arrivals[k].flows)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b sent) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.node, b.node), cmp.Compare(a.j, b.j))
 	})
-	return g.out
+	arrivals := make([]Arrival, 0, size)
+	for _, s := range all {
+		for _, f := range s.flows {
+			arrivals = append(arrivals, Arrival{Flow: f, Node: t.nodes[s.node].Name, At: time.Unix(0, s.at)})
+		}
+	}
+	return arrivals
 }
 
 // pair adds what the nodes report of one pair.
@@ -218,7 +244,7 @@ func (g *gathering) flow(p *pair, s *side, local int, v variant, c *counters, f 
 	}
 	stamp := g.t.nodes[n].stamp(f.j)
 	for ; keys != 0; keys &= keys - 1 {
-		for _, at := range f.arrivals {
+		for i := range f.arrivals {
 			// The end is the start: that is what Felix 3.32 fills in.
 			flow := &goldmane.Flow{
 				Key: s.keys[v][bits.TrailingZeros8(keys)], StartTime: stamp, EndTime: stamp,
@@ -237,7 +263,7 @@ func (g *gathering) flow(p *pair, s *side, local int, v variant, c *counters, f 
 			case unit(p.seed, 21, uint64(n), uint64(f.j)) < bare:
 				flow.SourceLabels = slices.DeleteFunc(slices.Clone(flow.SourceLabels), isCalicoLabel)
 			}
-			g.out = append(g.out, Arrival{Flow: flow, Node: g.t.nodes[n].Name, At: time.Unix(0, at)})
+			f.arrivals[i].flows = append(f.arrivals[i].flows, flow)
 		}
 	}
 }

@@ -114,7 +114,7 @@ func TestTrafficIsConserved(t *testing.T) {
 	}
 	require.Greater(t, pairs, 1000)
 	for v := range verdicts {
-		require.Greater(t, kinds[v], 40, v)
+		require.Greater(t, kinds[v], 40, v.String())
 	}
 }
 
@@ -150,7 +150,7 @@ func TestExactIsWhatAddsUp(t *testing.T) {
 						}
 					}
 				}
-				require.Equal(t, want, got[of], of)
+				require.Equal(t, want, got[of], "%v", of)
 			}
 		}
 	}
@@ -246,13 +246,13 @@ func TestNodesKeepFelixsTime(t *testing.T) {
 	}
 }
 
-func TestAnHourIsQuick(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a measurement")
+// A property test makes many of these.
+func BenchmarkRandom(b *testing.B) {
+	c := Random(rand.New(rand.NewPCG(1, 1)), Options{Windows: 60, Pairs: 40, Nodes: 4})
+	b.ReportAllocs()
+	for b.Loop() {
+		t := New(c)
+		t.Arrivals(c.Begin, c.End.Add(3*window))
+		t.Truth(c.Begin, c.End)
 	}
-	o := Options{Windows: 60, Pairs: 40, Nodes: 4}
-	c := Random(rand.New(rand.NewPCG(1, 1)), o)
-	start := time.Now()
-	arrivals, truth := all(c)
-	t.Logf("%d arrivals and %d truths of %d pairs in %s", len(arrivals), len(truth), len(c.Pairs), time.Since(start))
 }
