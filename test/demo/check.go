@@ -2,56 +2,51 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/goldtrail/goldtrail/internal/flowlog"
 	"github.com/goldtrail/goldtrail/internal/trail"
 	"github.com/goldtrail/goldtrail/test/stack"
 )
 
-// checked is a window whose records in Loki were held against Goldmane's flows.
+// checked is a window whose records in Loki were held against its coverage, and against
+// Goldmane's flows.
 type checked struct {
-	start   int64
-	flows   int // as Goldmane counts them, each side's report for itself
-	want    int // how many records they make
-	entries []trail.Entry
+	start    int64
+	flows    int // as Goldmane counts them, each side's report for itself
+	coverage flowlog.Coverage
+	entries  []trail.Entry
 }
 
 func (c *checked) String() string {
-	return fmt.Sprintf("window %s: Loki holds %d records, Goldmane's %d flows make %d", clock(c.start), len(c.entries), c.flows, c.want)
+	return fmt.Sprintf("window %s: Goldmane's %d flows are %d records", clock(c.start), c.flows, len(c.entries))
 }
 
-// check reads a window from Loki until it holds as many records as Goldmane's flows of
-// that window make, counted by stack.Records. Fewer or more is an error when ctx ends.
-//
-// A real Goldmane may take in flows later than the receiver reads, for minutes; then a
-// difference that lasts for straggling is returned as it is.
+// errNotThere is why a window cannot be checked yet.
+var errNotThere = errors.New("Loki has no coverage record of it")
+
+// check reads a window from Loki until it holds as many records as the window's coverage
+// says, and as Goldmane's flows can make. A difference is an error when ctx ends.
 func (d *demo) check(ctx context.Context, start int64) (*checked, error) {
-	var last *checked
-	var since time.Time // of the first records
+	var last error
 	for {
 		c, err := d.compare(ctx, start)
-		switch {
-		case err != nil && (last == nil || ctx.Err() == nil):
-			return nil, err
-		case err == nil && len(c.entries) == c.want:
+		if err == nil {
 			return c, nil
-		case err == nil:
-			last = c
 		}
-		if len(last.entries) > 0 && since.IsZero() {
-			since = time.Now()
-		}
-		if d.options.goldmane != "" && !since.IsZero() && time.Since(since) > straggling {
-			return last, nil
+		if ctx.Err() == nil || last == nil {
+			last = err
 		}
 		if err := wait(ctx, 200*time.Millisecond); err != nil {
-			return nil, fmt.Errorf("%w: %s", context.Cause(ctx), last)
+			return nil, fmt.Errorf("%w: window %s: %w", context.Cause(ctx), clock(start), last)
 		}
 	}
 }
 
-// compare reads a window from both ends.
+// compare reads a window from both ends. One without flows needs no coverage: it may be
+// older than the trail.
 func (d *demo) compare(ctx context.Context, start int64) (*checked, error) {
 	end := start + int64(window/time.Second)
 	flows, err := d.goldmane.Window(ctx, start, end)
@@ -59,15 +54,21 @@ func (d *demo) compare(ctx context.Context, start int64) (*checked, error) {
 		return nil, err
 	}
 	c := &checked{start: start, flows: len(flows)}
-	if c.want, err = stack.Records(flows, true); err != nil {
+	var there bool
+	if c.coverage, there, err = stack.Covered(ctx, d.loki, d.cluster, start); err != nil {
 		return nil, err
 	}
-	c.entries, err = d.read(ctx, start, end)
-	return c, err
+	if c.entries, err = d.read(ctx, start, end); err != nil {
+		return nil, err
+	}
+	switch {
+	case there:
+		return c, stack.CheckRecords(&c.coverage, flows, true, len(c.entries))
+	case len(flows)+len(c.entries) > 0:
+		return nil, errNotThere
+	}
+	return c, nil
 }
-
-// straggling is how long records of a window may be on their way, one behind the other.
-const straggling = 3 * time.Second
 
 // read returns the records in [start, end), seconds since the epoch.
 func (d *demo) read(ctx context.Context, start, end int64) ([]trail.Entry, error) {

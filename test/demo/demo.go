@@ -15,12 +15,15 @@ import (
 
 const (
 	// window and settleDelay are the defaults of Goldmane and of the receiver: the demo
-	// is as fast as the real thing.
+	// is as fast as the real thing. A window is decided when so many after it have settled,
+	// and can be when as many before it are there.
 	window      = 15 * time.Second
 	settleDelay = 45 * time.Second
-	// history is how many past windows are shown: five minutes, which the simulator
-	// brings along.
-	history = 20
+	reach       = 2
+	// shown is how many past windows are shown, and history how many the simulator brings
+	// along: those that are still to settle, and one to spare, besides.
+	shown   = 17
+	history = int(settleDelay/window) + reach + shown + reach + 1
 	// patience is how long the history may take to reach Loki. It takes about two
 	// seconds; a real Goldmane's ring of an hour comes before it.
 	patience = 2 * time.Minute
@@ -66,6 +69,7 @@ type demo struct {
 	*options
 	stack     *stack.Stack
 	goldmane  *stack.Goldmane
+	simulator *stack.Process // nil where Goldmane is not simulated
 	collector *stack.Collector
 	loki      *trail.Client
 	cluster   string // k8s.cluster.name: one Loki may hold the records of many demos
@@ -133,7 +137,9 @@ func (d *demo) start(ctx context.Context) error {
 	var set []string
 	switch {
 	case addr == "":
-		if addr, _, err = d.stack.Simulator(ctx, stack.SimulatorOptions{Window: window, History: history}); err != nil {
+		// Calm, so that the table can be held against what was sent, and looks the same
+		// whenever the demo runs.
+		if addr, d.simulator, err = d.stack.Simulator(ctx, stack.SimulatorOptions{Window: window, History: history, Calm: true}); err != nil {
 			return err
 		}
 		say("Goldmane is simulated at %s: some hundred workloads, %d windows of %s behind them, live from here on", addr, history, window)
@@ -172,15 +178,15 @@ func (d *demo) start(ctx context.Context) error {
 // window in it.
 func (d *demo) first(ctx context.Context) (int64, error) {
 	begin := time.Now()
-	newest := newestSettled(begin)
-	oldest := newest - int64((history-4)*window/time.Second)
+	newest := newestDecided(begin)
+	oldest := newest - int64((shown-1)*window/time.Second)
 	waitCtx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not all was in Loki after %s", patience))
 	defer cancel()
 
 	if _, err := d.check(waitCtx, newest); err != nil {
 		return 0, err
 	}
-	say("settled windows reached Loki after %.1f s", time.Since(begin).Seconds())
+	say("decided windows reached Loki after %.1f s", time.Since(begin).Seconds())
 	seconds := int64(window / time.Second)
 	var all counted
 	for start := oldest; start <= newest; start += seconds {
@@ -199,13 +205,12 @@ func (d *demo) first(ctx context.Context) (int64, error) {
 	return newest, d.print(ctx, &all)
 }
 
-// follow prints a line for each window that settles, until ctx ends. It never returns nil.
+// follow prints a line for each window that is decided, until ctx ends. It never returns nil.
 func (d *demo) follow(ctx context.Context, newest int64) error {
 	seconds := int64(window / time.Second)
 	for {
 		newest += seconds
-		settled := time.Unix(newest, 0).Add(settleDelay)
-		if err := wait(ctx, time.Until(settled)); err != nil {
+		if err := wait(ctx, time.Until(decided(newest))); err != nil {
 			return err
 		}
 		checkCtx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not all was in Loki after %s", patience))
@@ -240,10 +245,14 @@ Ctrl-C ends it and removes everything.
 `, d.loki.URL, d.cluster, trail.Flows(d.cluster))
 }
 
-// newestSettled is the start of the newest window that the receiver has had the time to
-// read by now.
-func newestSettled(now time.Time) int64 {
-	return now.Add(-settleDelay).Truncate(window).Unix()
+// decided is when the receiver knows enough of the window that begins at start.
+func decided(start int64) time.Time {
+	return time.Unix(start, 0).Add(reach*window + settleDelay)
+}
+
+// newestDecided is the start of the newest window that can be in Loki by now.
+func newestDecided(now time.Time) int64 {
+	return now.Add(-reach*window - settleDelay).Truncate(window).Unix()
 }
 
 // clock is a window's start as people write times, on this machine's clock.

@@ -54,8 +54,11 @@ func (k *known) record(start int64, source, destination string, port int64, acti
 		Source:      flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: source, Name: "pods-" + reporter + "-*"},
 		Destination: flowlog.Endpoint{Type: flowlog.TypeWorkload, Namespace: destination, Name: "api-*"},
 		Transport:   "tcp", Port: port, Action: action, Reporter: reporter, SourceAction: flowlog.ActionAllow, DestinationAction: action,
-		Deciding: hit, Ingress: hit, Start: start, End: start + knownWindow, Late: late,
+		Deciding: hit, Ingress: hit, Start: start, End: start + knownWindow, Late: late, Counts: true,
 		Counters: flowlog.Counters{SourcePackets: 3, SourceBytes: bytes, DestinationPackets: 2, DestinationBytes: bytes / 2, ConnectionsStarted: 1},
+	}
+	if action == flowlog.ActionUnconfirmed {
+		f.DestinationAction, f.Ingress, f.Egress = "", "", hit
 	}
 	if destination == "staging" {
 		f.IngressPending = "staged-np:default/staging/quarantine#0=deny"
@@ -71,8 +74,17 @@ type edgeSum struct {
 	policies                                []string
 }
 
-// sums adds flows of [from, to) up by edge, by the rule of the trail's format: of each edge
-// and window the source's records, and others only where there are none.
+// uncounted is record for one whose traffic another record counts.
+func (k *known) uncounted(start int64, source, destination string, port int64, action, reporter, hit string, bytes int64) {
+	k.record(start, source, destination, port, action, reporter, hit, bytes, false)
+	f := &k.flows[len(k.flows)-1]
+	f.Counts = false
+	line, key := f.AppendLine(nil)
+	f.line, f.key = string(line), key
+}
+
+// sums adds flows of [from, to) up by edge, by the rule of the trail's format: those that
+// count.
 func (k *known) sums(from, to int64, wanted func(f *knownFlow) bool) map[flowlog.Edge]edgeSum {
 	type at struct {
 		edge  flowlog.Edge
@@ -80,13 +92,12 @@ func (k *known) sums(from, to int64, wanted func(f *knownFlow) bool) map[flowlog
 	}
 	windows := map[at][]*knownFlow{}
 	for i := range k.flows {
-		if f := &k.flows[i]; from <= f.start && f.start < to && wanted(f) {
+		if f := &k.flows[i]; from <= f.start && f.start < to && f.Counts && wanted(f) {
 			windows[at{f.edge, f.start}] = append(windows[at{f.edge, f.start}], f)
 		}
 	}
 	sums := map[flowlog.Edge]edgeSum{}
 	for w, flows := range windows {
-		ofSource := slices.DeleteFunc(slices.Clone(flows), func(f *knownFlow) bool { return f.Reporter == flowlog.ReporterDestination })
 		s, seen := sums[w.edge]
 		if !seen {
 			s.first = w.start
@@ -96,11 +107,6 @@ func (k *known) sums(from, to int64, wanted func(f *knownFlow) bool) map[flowlog
 				s.policies = append(s.policies, f.Deciding)
 				slices.Sort(s.policies)
 			}
-		}
-		if len(ofSource) > 0 {
-			flows = ofSource
-		}
-		for _, f := range flows {
 			s.flows++
 			s.sent += f.SourceBytes
 			s.back += f.DestinationBytes
@@ -149,7 +155,12 @@ func (f *knownFlow) write(lr plog.LogRecord) {
 	m := lr.Attributes()
 	m.PutStr(flowlog.SourceIdentity, f.edge.Source)
 	m.PutStr(flowlog.DestinationIdentity, f.edge.Destination)
-	m.PutStr(flowlog.PolicyIngress, f.Ingress)
+	if f.Egress != "" {
+		m.PutStr(flowlog.PolicyEgress, f.Egress)
+	}
+	if f.Ingress != "" {
+		m.PutStr(flowlog.PolicyIngress, f.Ingress)
+	}
 	if f.IngressPending != "" {
 		m.PutStr(flowlog.PolicyIngressPending, f.IngressPending)
 	}
@@ -264,9 +275,9 @@ func newKnown(t *testing.T, url string, end int64, seed uint64) *known {
 		n := start / knownWindow
 		k.record(start, "web", "payments", 443, flowlog.ActionAllow, flowlog.ReporterBoth, allow, 1000+rng.Int64N(1000), false)
 		if n%2 == 0 {
-			// The source's second report, and a left-over of the destination's, which must not count.
+			// The source's second report, and one of the destination's, which does not count.
 			k.record(start, "web", "payments", 443, flowlog.ActionAllow, flowlog.ReporterSource, allow, 100, false)
-			k.record(start, "web", "payments", 443, flowlog.ActionAllow, flowlog.ReporterDestination, "np:default/x/other#1=allow", 77777, false)
+			k.uncounted(start, "web", "payments", 443, flowlog.ActionAllow, flowlog.ReporterDestination, "np:default/x/other#1=allow", 77777)
 		}
 		if n%7 == 0 {
 			k.record(start, "internet", "web", 80, flowlog.ActionAllow, flowlog.ReporterDestination, allow, 500+rng.Int64N(50), n%14 == 0)
@@ -276,6 +287,10 @@ func newKnown(t *testing.T, url string, end int64, seed uint64) *known {
 		}
 		if n%40 == 0 {
 			k.record(start, "web", "staging", 8080, flowlog.ActionAllow, flowlog.ReporterBoth, allow, 10, false)
+		}
+		if n%55 == 0 {
+			k.record(start, "web", "payments", 8443, flowlog.ActionUnconfirmed, flowlog.ReporterSource, allow, 30, false)
+			k.uncounted(start, "batch", "payments", 443, flowlog.ActionDeny, flowlog.ReporterDestination, "np:default/payments/deny#eot=deny", 60)
 		}
 		if n%61 == 0 {
 			k.record(start, "monitoring/?", "payments", 9090, flowlog.ActionAllow, flowlog.ReporterBoth, allow, 20, false)
@@ -458,6 +473,7 @@ func TestCommand(t *testing.T) {
 		{[]string{"--ns", "monitoring"}, func(f *knownFlow) bool { return strings.HasPrefix(f.edge.Source, "monitoring/") }},
 		{[]string{"--ns", "mon*"}, func(f *knownFlow) bool { return strings.HasPrefix(f.edge.Source, "monitoring/") }},
 		{[]string{"--denied"}, func(f *knownFlow) bool { return f.Action == flowlog.ActionDeny }},
+		{[]string{"--unconfirmed"}, func(f *knownFlow) bool { return f.Action == flowlog.ActionUnconfirmed }},
 		{[]string{"--staged-denied"}, func(f *knownFlow) bool { return f.edge.Destination == "staging" }},
 		{[]string{"--external"}, func(f *knownFlow) bool { return f.edge.Source == "internet" }},
 		{[]string{"--unattributed"}, func(f *knownFlow) bool { return f.edge.Source == "monitoring/?" }},
@@ -570,7 +586,7 @@ func (k *known) checkPeers(t *testing.T, from, to int64) {
 		want[edge.Source] = sum
 	}
 	for _, f := range k.flows {
-		if from <= f.start && f.start < to && f.edge.Destination == "payments" {
+		if from <= f.start && f.start < to && f.Counts && f.edge.Destination == "payments" {
 			if hours[f.edge.Source] == nil {
 				hours[f.edge.Source] = map[int64]bool{}
 			}

@@ -24,6 +24,9 @@ const (
 	window = time.Second
 	settle = 8 * time.Second
 
+	// reach is how many windows after a window the receiver waits for to decide it.
+	reach = 2
+
 	// patience bounds every wait for something that takes a second or two.
 	patience = time.Minute
 	pollTick = 100 * time.Millisecond
@@ -32,6 +35,7 @@ const (
 // fastWindows makes the receiver read windows as the tests' simulator has them.
 var fastWindows = []string{
 	"receivers.goldmane.window=" + window.String(),
+	"receivers.goldmane.flush_interval=" + window.String(),
 	"receivers.goldmane.settle_delay=" + settle.String(),
 	// A Goldmane that is late is found soon.
 	"receivers.goldmane.retry.initial_interval=100ms",

@@ -26,7 +26,7 @@ func TestFileOfTheFileExporter(t *testing.T) {
 	t.Parallel() // most of it is waiting
 	s := newStack(t)
 	loki := startLoki(t, s)
-	addr, _, err := s.Simulator(t.Context(), stack.SimulatorOptions{Window: window, History: 40})
+	addr, _, err := s.Simulator(t.Context(), stack.SimulatorOptions{Window: window, History: 40, Calm: true})
 	require.NoError(t, err)
 	cluster, folder := newCluster(), t.TempDir()
 	trimmed, whole := filepath.Join(folder, "trimmed.jsonl"), filepath.Join(folder, "whole.jsonl")

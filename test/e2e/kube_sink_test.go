@@ -33,8 +33,8 @@ type workloadSink struct {
 
 // sinkWindow is what the sink has of one window.
 type sinkWindow struct {
-	records int
-	whole   bool // its coverage record is there, which comes last
+	records  int
+	coverage *flowlog.Coverage // the latest; it comes behind the records that it counts
 	// verdicts on workloads, by "namespace/name" as Calico names its pods together.
 	// A workload has several where records of a window differ.
 	verdicts map[string]map[verdict]bool
@@ -59,7 +59,9 @@ func (s *workloadSink) take(logs plog.Logs) {
 			for _, lr := range sl.LogRecords().All() {
 				w := s.windowLocked(lr.Timestamp().AsTime().Unix())
 				if stream.Str() != flowlog.StreamFlows {
-					w.whole = w.whole || stream.Str() == flowlog.StreamCoverage
+					if c, err := flowlog.ParseCoverage(lr.Body().Str()); err == nil {
+						w.coverage = &c
+					}
 					continue
 				}
 				w.records++
@@ -103,10 +105,10 @@ func (s *workloadSink) window(start int64) (sinkWindow, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.windows[start]
-	if w == nil || !w.whole {
+	if w == nil || w.coverage == nil {
 		return sinkWindow{}, fmt.Errorf("window %d has not come", start)
 	}
-	return sinkWindow{w.records, true, maps.Clone(w.verdicts)}, nil
+	return sinkWindow{w.records, w.coverage, maps.Clone(w.verdicts)}, nil
 }
 
 // requireVerdicts waits until a window has come, which began at or after since, in which

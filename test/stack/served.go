@@ -7,13 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/goldtrail/goldtrail/internal/goldmane"
 )
@@ -68,70 +66,50 @@ func (g *Goldmane) Window(ctx context.Context, start, end int64) ([]*goldmane.Fl
 	return flows, nil
 }
 
-// Records is the number of records that flows of one window must make. It is counted by
-// the rules and not by the receiver's code:
-//
-//   - flows whose keys differ in the order of their policies only are one;
-//   - with merged, each report of a destination goes into a report of a source about the
-//     same two ends, port and protocol, as far as there are any that the source allowed.
-func Records(flows []*goldmane.Flow, merged bool) (int, error) {
+// Records is how many records flows of one window make, counted by the rules and not by the
+// receiver's code: flows of one reporter about the same two ends, port and protocol that
+// differ in their policies only are one record, which is most. With merged, a report of a
+// destination's goes into one of a source's where both are in the window and what is known
+// of the windows beside it lets them be the same traffic: least is where all do that can.
+func Records(flows []*goldmane.Flow, merged bool) (least, most int, err error) {
 	type sides struct{ sources, destinations int }
-	distinct := make(map[string]struct{}, len(flows))
-	edges := make(map[string]sides)
+	reports := make(map[string]struct{}, len(flows))
+	pairs := make(map[string]sides)
 	for _, flow := range flows {
-		if flow.GetKey() == nil {
-			return 0, errors.New("a flow without a key")
+		k := flow.GetKey()
+		if k == nil {
+			return 0, 0, errors.New("a flow without a key")
 		}
-		key, err := canonicalKey(flow.GetKey())
-		if err != nil {
-			return 0, err
-		}
-		if _, known := distinct[key]; known {
+		report := ReportOf(k)
+		if _, known := reports[report]; known {
 			continue
 		}
-		distinct[key] = struct{}{}
-
-		edge := edgeOf(flow.GetKey())
-		s := edges[edge]
+		reports[report] = struct{}{}
+		pair := edgeOf(k)
+		s := pairs[pair]
 		switch {
-		case flow.GetKey().GetReporter() == goldmane.Reporter_Dst:
+		case k.GetReporter() == goldmane.Reporter_Dst:
 			s.destinations++
-		case flow.GetKey().GetAction() == goldmane.Action_Allow:
-			s.sources++
+		case k.GetAction() == goldmane.Action_Allow:
+			s.sources++ // what the source denied never reached the destination
 		}
-		edges[edge] = s
+		pairs[pair] = s
 	}
-	n := len(distinct)
+	least = len(reports)
 	if merged {
-		for _, s := range edges {
-			n -= min(s.sources, s.destinations)
+		for _, s := range pairs {
+			least -= min(s.sources, s.destinations)
 		}
 	}
-	return n, nil
+	return least, len(reports), nil
 }
 
-// canonicalKey is equal for keys that differ only in the order of the policies.
-func canonicalKey(k *goldmane.FlowKey) (string, error) {
-	rest := proto.CloneOf(k)
-	rest.Policies = nil
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(rest)
-	if err != nil {
-		return "", err
-	}
-	key := string(b)
-	for _, hits := range [][]*goldmane.PolicyHit{k.GetPolicies().GetEnforcedPolicies(), k.GetPolicies().GetPendingPolicies()} {
-		var list []string
-		for _, hit := range hits {
-			b, err := proto.MarshalOptions{Deterministic: true}.Marshal(hit)
-			if err != nil {
-				return "", err
-			}
-			list = append(list, string(b))
-		}
-		slices.Sort(list)
-		key += fmt.Sprintf("|%q", list)
-	}
-	return key, nil
+// ReportOf is equal for the keys of one window that differ in their policies only.
+func ReportOf(k *goldmane.FlowKey) string {
+	return strings.Join([]string{
+		edgeOf(k), k.GetReporter().String(), k.GetAction().String(),
+		k.GetDestServiceNamespace(), k.GetDestServiceName(), k.GetDestServicePortName(), fmt.Sprint(k.GetDestServicePort()),
+	}, "|")
 }
 
 func edgeOf(k *goldmane.FlowKey) string {

@@ -19,12 +19,18 @@ func flow(reporter goldmane.Reporter, action goldmane.Action, port int64, polici
 	}}
 }
 
+// dialled is a flow whose source dialled a Service.
+func dialled(f *goldmane.Flow) *goldmane.Flow {
+	f.Key.DestServiceName = "s"
+	return f
+}
+
 func TestRecords(t *testing.T) {
 	const src, dst, allow, deny = goldmane.Reporter_Src, goldmane.Reporter_Dst, goldmane.Action_Allow, goldmane.Action_Deny
 	for _, tt := range []struct {
-		name          string
-		flows         []*goldmane.Flow
-		apart, merged int
+		name        string
+		flows       []*goldmane.Flow
+		most, least int
 	}{
 		{"none", nil, 0, 0},
 		{"both sides of one", []*goldmane.Flow{flow(src, allow, 80), flow(dst, allow, 80)}, 2, 1},
@@ -32,20 +38,22 @@ func TestRecords(t *testing.T) {
 		{"denied by the source", []*goldmane.Flow{flow(src, deny, 80), flow(dst, allow, 80)}, 2, 2},
 		{"two ports", []*goldmane.Flow{flow(src, allow, 80), flow(dst, allow, 81)}, 2, 2},
 		{"one side only", []*goldmane.Flow{flow(src, allow, 80), flow(src, allow, 81)}, 2, 2},
-		{"two sources for one destination", []*goldmane.Flow{flow(src, allow, 80, "x"), flow(src, allow, 80, "y"), flow(dst, allow, 80)}, 3, 2},
-		{"policies in another order", []*goldmane.Flow{flow(src, allow, 80, "x", "y"), flow(src, allow, 80, "y", "x")}, 1, 1},
+		{"two sources for one destination", []*goldmane.Flow{flow(src, allow, 80), dialled(flow(src, allow, 80)), flow(dst, allow, 80)}, 3, 2},
+		{"a destination of two verdicts", []*goldmane.Flow{flow(src, allow, 80), flow(dst, allow, 80), flow(dst, deny, 80)}, 3, 2},
+		{"other policies", []*goldmane.Flow{flow(src, allow, 80, "x"), flow(src, allow, 80, "y"), flow(src, allow, 80, "y", "x")}, 1, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			apart, err := Records(tt.flows, false)
+			least, most, err := Records(tt.flows, true)
 			require.NoError(t, err)
-			merged, err := Records(tt.flows, true)
+			assert.Equal(t, []int{tt.least, tt.most}, []int{least, most})
+			least, most, err = Records(tt.flows, false)
 			require.NoError(t, err)
-			assert.Equal(t, []int{tt.apart, tt.merged}, []int{apart, merged})
+			assert.Equal(t, []int{tt.most, tt.most}, []int{least, most})
 		})
 	}
 }
 
 func TestRecordsRefusesAFlowWithoutAKey(t *testing.T) {
-	_, err := Records([]*goldmane.Flow{{}}, true)
+	_, _, err := Records([]*goldmane.Flow{{}}, true)
 	require.ErrorContains(t, err, "without a key")
 }
