@@ -42,7 +42,7 @@ func TestWindowIsAFunctionOfSeedAndStart(t *testing.T) {
 // Also what comes and goes, and what comes again after the hour's cut.
 func TestPiecesAreTheWhole(t *testing.T) {
 	from := time.Unix(begin, 0)
-	to := from.Add(50 * length)
+	to := from.Add(25 * length)
 	whole := New(1).Arrivals(from, to, length)
 	c := New(1)
 	i := 0
@@ -281,7 +281,7 @@ func TestTenPairsWithOnePodAnEndAreAlwaysDenied(t *testing.T) {
 	}
 	c := New(1)
 	from := time.Unix(begin, 0)
-	truth := c.Truth(from, from.Add(time.Hour), length)
+	truth := c.Truth(from, from.Add(20*time.Minute), length)
 	denied := make(map[traffic.Flow]bool)
 	for _, tr := range truth {
 		if tr.Verdict == traffic.DeniedAtDestination && len(tr.SourceNodes) == 1 && len(tr.DestNodes) == 1 && tr.SourceNodes[0] != tr.DestNodes[0] {
