@@ -21,9 +21,9 @@ const (
 	settleDelay = 45 * time.Second
 	reach       = 2
 	// shown is how many past windows are shown, and history how many the simulator brings
-	// along: those that are still to settle, and one to spare, besides.
+	// along: those that are still to settle, and twice the reach, besides.
 	shown   = 17
-	history = int(settleDelay/window) + reach + shown + reach + 1
+	history = int(settleDelay/window) + reach + shown + 2*reach
 	// patience is how long the history may take to reach Loki. It takes about two
 	// seconds; a real Goldmane's ring of an hour comes before it.
 	patience = 2 * time.Minute

@@ -23,6 +23,7 @@ const (
 type counted struct {
 	first, last             int64
 	windows, flows, records int
+	withheld                int64
 	entries                 []trail.Entry
 }
 
@@ -34,6 +35,7 @@ func (c *counted) add(w *checked) {
 	c.windows++
 	c.flows += w.flows
 	c.records += len(w.entries)
+	c.withheld += w.coverage.Withheld
 	c.entries = append(c.entries, w.entries...)
 }
 

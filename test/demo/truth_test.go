@@ -17,18 +17,18 @@ func TestDiffer(t *testing.T) {
 	for name, tt := range map[string]struct {
 		inner, outer, told sent
 		uncertain          bool
-		differences        int
+		lacking, wrong     int
 	}{
-		"as it was":                     {sent{allow: {3, 30}}, sent{allow: {5, 50}}, sent{allow: {4, 40}}, false, 0},
-		"at the bounds":                 {sent{allow: {3, 30}}, sent{allow: {5, 50}}, sent{allow: {3, 50}}, false, 0},
-		"a connection is lacking":       {sent{allow: {3, 30}}, sent{allow: {5, 50}}, sent{allow: {2, 40}}, false, 1},
-		"counted twice":                 {sent{allow: {3, 30}}, sent{allow: {5, 50}}, sent{allow: {4, 80}}, false, 1},
-		"denied, and told as allowed":   {sent{deny: {3, 30}}, sent{deny: {5, 50}}, sent{deny: {3, 30}, allow: {1, 10}}, false, 1},
-		"denied, and not told":          {sent{deny: {3, 30}}, sent{deny: {5, 50}}, nil, false, 1},
-		"told as unconfirmed":           {sent{allow: {3, 30}}, sent{allow: {5, 50}}, sent{allow: {3, 30}, unconfirmed: {1, 10}}, false, 1},
-		"nobody can tell":               {sent{allow: {3, 30}}, sent{allow: {5, 50}}, nil, true, 0},
-		"nothing was sent":              {nil, nil, sent{allow: {1, 10}}, false, 1},
-		"only just before it was asked": {nil, sent{allow: {5, 50}}, nil, false, 0},
+		"as it was":                     {sent{allow: {3, 30}}, sent{allow: {5, 50}}, sent{allow: {4, 40}}, false, 0, 0},
+		"at the bounds":                 {sent{allow: {3, 30}}, sent{allow: {5, 50}}, sent{allow: {3, 50}}, false, 0, 0},
+		"a connection is lacking":       {sent{allow: {3, 30}}, sent{allow: {5, 50}}, sent{allow: {2, 40}}, false, 1, 0},
+		"counted twice":                 {sent{allow: {3, 30}}, sent{allow: {5, 50}}, sent{allow: {4, 80}}, false, 0, 1},
+		"denied, and told as allowed":   {sent{deny: {3, 30}}, sent{deny: {5, 50}}, sent{deny: {3, 30}, allow: {1, 10}}, false, 0, 1},
+		"denied, and not told":          {sent{deny: {3, 30}}, sent{deny: {5, 50}}, nil, false, 1, 0},
+		"told as unconfirmed":           {sent{allow: {3, 30}}, sent{allow: {5, 50}}, sent{allow: {3, 30}, unconfirmed: {1, 10}}, false, 0, 1},
+		"nobody can tell":               {sent{allow: {3, 30}}, sent{allow: {5, 50}}, nil, true, 0, 0},
+		"nothing was sent":              {nil, nil, sent{allow: {1, 10}}, false, 0, 1},
+		"only just before it was asked": {nil, sent{allow: {5, 50}}, nil, false, 0, 0},
 	} {
 		of := func(s sent) map[pair]sent {
 			if s == nil {
@@ -36,8 +36,9 @@ func TestDiffer(t *testing.T) {
 			}
 			return map[pair]sent{p: s}
 		}
-		got := differ(of(tt.inner), of(tt.outer), of(tt.told), map[pair]bool{p: tt.uncertain})
-		assert.Len(t, got, tt.differences, "%s: %v", name, got)
+		lacking, wrong := differ(of(tt.inner), of(tt.outer), of(tt.told), map[pair]bool{p: tt.uncertain})
+		assert.Len(t, lacking, tt.lacking, "%s: %v", name, lacking)
+		assert.Len(t, wrong, tt.wrong, "%s: %v", name, wrong)
 	}
 }
 

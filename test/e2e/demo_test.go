@@ -102,7 +102,7 @@ func TestDemoOnce(t *testing.T) {
 	require.NotNil(t, summary, "no summary")
 	assert.Equal(t, "17", summary[1], "windows")
 	assert.NotEqual(t, summary[2], summary[3], "both reporters of a flow are merged")
-	truth := regexp.MustCompile(`the table holds what the simulator sent: ([0-9]+) pairs, 0 differ\n`).FindStringSubmatch(table)
+	truth := regexp.MustCompile(`the table holds what the simulator sent: ([0-9]+) pairs, 0 differ`).FindStringSubmatch(table)
 	require.NotNil(t, truth, "nothing is said of what was sent")
 	pairs, err := strconv.Atoi(truth[1])
 	require.NoError(t, err)
