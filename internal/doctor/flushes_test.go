@@ -56,11 +56,14 @@ func (n *flushingNode) row(key int, start int64, open bool) *goldmane.Flow {
 			SourceName: fmt.Sprintf("%s-%03d-*", n.name, key), SourceNamespace: "web", SourceType: goldmane.EndpointType_WorkloadEndpoint,
 			DestName: "api-*", DestNamespace: "payments", DestType: goldmane.EndpointType_WorkloadEndpoint, DestPort: 443,
 			Proto: "tcp", Reporter: goldmane.Reporter_Src, Action: goldmane.Action_Allow,
+			// Policies that change with every flush make no other flow.
+			Policies: &goldmane.PolicyTrace{EnforcedPolicies: []*goldmane.PolicyHit{{Name: fmt.Sprint(start), Action: goldmane.Action_Allow}}},
 		},
 		StartTime: start, EndTime: start + window, PacketsIn: 5, BytesIn: 500,
 	}
-	if open {
-		f.NumConnectionsLive = 1
+	f.NumConnectionsLive = 1 // open or not: Felix counts those that it saw
+	if !open {
+		f.NumConnectionsCompleted = 1
 	}
 	return f
 }

@@ -26,7 +26,9 @@ func coverageLoki(t *testing.T, of func(age time.Duration) *flowlog.Coverage) *L
 		assert.Contains(t, r.URL.Query().Get("query"), flowlog.StreamCoverage)
 		bound := func(name string) int64 {
 			ns, err := strconv.ParseInt(r.URL.Query().Get(name), 10, 64)
-			assert.NoError(t, err)
+			if err != nil {
+				t.Error(err)
+			}
 			return ns / int64(time.Second)
 		}
 		var values []string

@@ -171,7 +171,9 @@ func (st *stamper) stamp(record plog.LogRecord) {
 }
 
 // isFlowEvent reports whether an event is that of a flow record or of a preview of one.
-func isFlowEvent(event string) bool { return event == flowlog.EventName || event == flowlog.EventPreview }
+func isFlowEvent(event string) bool {
+	return event == flowlog.EventName || event == flowlog.EventPreview
+}
 
 // dropLabels trims the labels attribute of that key, and removes it where nothing is
 // left; every one, should the key be there twice.
