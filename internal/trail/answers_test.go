@@ -2,6 +2,7 @@ package trail
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -211,6 +212,18 @@ func TestDiff(t *testing.T) {
 	holed.To = time.Unix(7200+4*3600, 0)
 	a = diff("c", []Edge{edge("rare", "allow", 5), edge("gone", "allow", 6)}, nil, hour, holed)
 	assert.Equal(t, []string{"gone"}, names(a.Vanished))
+}
+
+// A node that falls silent makes no edges of known ones.
+func TestNewSince(t *testing.T) {
+	edge := func(source, action string, first int64) Edge {
+		return Edge{Source: source, Destination: "x", Port: 1, Transport: "tcp", Action: action, Totals: Totals{First: time.Unix(first, 0)}}
+	}
+	edges := []Edge{
+		edge("known", flowlog.ActionAllow, 10), edge("known", flowlog.ActionUnconfirmed, 100), edge("known", flowlog.ActionDeny, 100),
+		edge("new", flowlog.ActionUnconfirmed, 100), edge("confirmed", flowlog.ActionUnconfirmed, 10), edge("confirmed", flowlog.ActionAllow, 100),
+	}
+	assert.Equal(t, []Edge{edges[2], edges[3], edges[5]}, newSince(slices.Clone(edges), time.Unix(50, 0)))
 }
 
 // A verdict that is unconfirmed is no other verdict, and one that may be among what is

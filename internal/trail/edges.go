@@ -16,7 +16,8 @@ type EdgesQuestion struct {
 	Span   Span
 	Filter Filter
 	// NewSince, if not zero, leaves edges that were first seen at it or later; Span is then
-	// how far back is looked for an earlier appearance.
+	// how far back is looked for an earlier appearance. What is unconfirmed is not new where
+	// the same ends and port were seen before, whatever became of it.
 	NewSince time.Time
 	// Sort is one of EdgeOrders, "bytes" if "".
 	Sort string
@@ -164,8 +165,7 @@ func (t *Trail) Edges(ctx context.Context, q *EdgesQuestion) (*EdgesAnswer, erro
 	}
 	a := &EdgesAnswer{Cluster: t.Cluster, Edges: edgesOf(s.parts), Read: s.read, Coverage: s.coverage}
 	if !q.NewSince.IsZero() {
-		since := time.Unix(alignedTo(Span{q.NewSince, q.NewSince}).from, 0)
-		a.Edges = slices.DeleteFunc(a.Edges, func(e Edge) bool { return e.First.Before(since) })
+		a.Edges = newSince(a.Edges, time.Unix(alignedTo(Span{q.NewSince, q.NewSince}).from, 0))
 	}
 	if err := sortEdges(a.Edges, q.Sort); err != nil {
 		return nil, err
@@ -186,6 +186,24 @@ func (t *Trail) Edges(ctx context.Context, q *EdgesQuestion) (*EdgesAnswer, erro
 		a.Edges = []Edge{}
 	}
 	return a, nil
+}
+
+// newSince leaves edges that were first seen at a time or later.
+func newSince(edges []Edge, since time.Time) []Edge {
+	pairs := make(map[flowlog.Edge]bool)
+	pair := func(e *Edge) flowlog.Edge {
+		key := e.key()
+		key.Action = ""
+		return key
+	}
+	for i := range edges {
+		if edges[i].First.Before(since) {
+			pairs[pair(&edges[i])] = true
+		}
+	}
+	return slices.DeleteFunc(edges, func(e Edge) bool {
+		return e.First.Before(since) || e.Action == flowlog.ActionUnconfirmed && pairs[pair(&e)]
+	})
 }
 
 // coarsest is the longest interval whose rollups know what the filter asks.
