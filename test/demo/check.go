@@ -25,7 +25,7 @@ func (c *checked) String() string {
 }
 
 // errNotThere is why a window cannot be checked yet.
-var errNotThere = errors.New("Loki has no coverage record of it")
+var errNotThere = errors.New("no coverage record of it is in Loki")
 
 // check reads a window from Loki until it holds as many records as the window's coverage
 // says, and as Goldmane's flows can make. A difference is an error when ctx ends.
