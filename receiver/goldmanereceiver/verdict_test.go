@@ -47,6 +47,16 @@ func to(kind goldmane.EndpointType, name string, t rowOf) rowOf {
 	}
 }
 
+// withService is a report that names the Service that was dialled.
+func withService(t rowOf) rowOf {
+	return func(f *goldmane.Flow) {
+		k := f.Key
+		name, namespace, portName, port := k.DestServiceName, k.DestServiceNamespace, k.DestServicePortName, k.DestServicePort
+		t(f)
+		k.DestServiceName, k.DestServiceNamespace, k.DestServicePortName, k.DestServicePort = name, namespace, portName, port
+	}
+}
+
 func noService(t rowOf) rowOf {
 	return func(f *goldmane.Flow) {
 		t(f)
@@ -154,7 +164,7 @@ func TestDecide(t *testing.T) {
 			scenario{0: {from(host, "node2", dstAllowed), from(host, "node2", dstDenied)}}, "allow dst, deny dst", "",
 		},
 		// Both ends on one node: it reports both in one flush, and the Service at both.
-		"on one node":                  {scenario{0: {bySrc, func(f *goldmane.Flow) { s := *f; atDestination(f); service(f, &s) }}}, "allow both", ""},
+		"on one node":                  {scenario{0: {bySrc, withService(dstAllowed)}}, "allow both", ""},
 		"on one node, denied":          {scenario{0: {bySrc, dstDenied}, 1: {bySrc, dstDenied}}, "deny both", ""},
 		"a Service at the source only": {scenario{0: {bySrc}, 1: {noService(dstAllowed)}}, "allow src", ""},
 		"with a Service and past it":   {scenario{0: {bySrc, noService(bySrc)}, 1: {dstDenied}}, "deny src, deny src", ""},
@@ -197,11 +207,6 @@ func sortedWords(s string) string {
 	words := strings.Split(s, ", ")
 	slices.Sort(words)
 	return strings.Join(words, ", ")
-}
-
-func service(f, of *goldmane.Flow) {
-	k, as := f.Key, of.Key
-	k.DestServiceName, k.DestServiceNamespace, k.DestServicePortName, k.DestServicePort = as.DestServiceName, as.DestServiceNamespace, as.DestServicePortName, as.DestServicePort
 }
 
 // decide is a pure function of few bits: all of them, against what must hold whatever is
