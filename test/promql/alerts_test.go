@@ -67,6 +67,11 @@ func TestAlertsFire(t *testing.T) {
 			points{`{__name__="goldtrail_goldmane_ring_headroom", instance="a"}`: 600},
 			`goldtrail_goldmane_ring_headroom{instance="a"} 3500x121`,
 		},
+		"GoldtrailNodesSilent": {
+			`goldtrail_goldmane_pairs_one_sided{instance="a"} 0.02x59 0.3x62`,
+			points{`{instance="a"}`: 0.3},
+			`goldtrail_goldmane_pairs_one_sided{instance="a"} 0.02x100 0.3x5 0.02x16`, // single windows do not matter
+		},
 		"GoldtrailCollectorGone": {
 			`goldtrail_goldmane_cursor_age{instance="a"} 30x60`,
 			points{`{}`: 1},

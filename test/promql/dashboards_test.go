@@ -48,6 +48,8 @@ goldtrail_goldmane_cursor_age{instance="a"} 20x60
 goldtrail_goldmane_cursor_age{instance="b"} 400x60
 goldtrail_goldmane_ring_headroom{instance="a"} 3500x60
 goldtrail_goldmane_ring_headroom{instance="b"} 800x60
+goldtrail_goldmane_pairs_one_sided{instance="a"} 0.02x60
+goldtrail_goldmane_pairs_one_sided{instance="b"} 0.3x60
 goldtrail_goldmane_records_emitted{instance="a"} 0+6000x60
 goldtrail_goldmane_records_emitted{instance="b"} 0+600x60
 otelcol_exporter_sent_log_records{instance="a",exporter="otlp_http"} 0+3000x60
@@ -109,6 +111,10 @@ func TestDashboardsSayWhatTheSamplesHold(t *testing.T) {
 		"health/Edges/A":                       {`{}`: 750},
 		"health/Edges/B":                       {`{}`: 60},
 		"health/Client certificate/A":          {`{}`: 80000 - 3600},
+		"health/Pairs that one end reported/A": {
+			`{__name__="goldtrail_goldmane_pairs_one_sided", instance="a"}`: 0.02,
+			`{__name__="goldtrail_goldmane_pairs_one_sided", instance="b"}`: 0.3,
+		},
 	}
 	for name, query := range queries {
 		t.Run(name, func(t *testing.T) {
