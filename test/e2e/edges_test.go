@@ -118,36 +118,28 @@ func waitUntil(t *testing.T, seconds int64) {
 	}
 }
 
-// totals adds up the records of [from, to) by edge.
+// totals adds up the records of [from, to) that count, by edge.
 func totals(ctx context.Context, loki *trail.Client, cluster string, from, to int64) (map[flowlog.Edge]flowlog.Sum, int, error) {
 	entries, err := read(ctx, loki, cluster, from, to)
 	if err != nil {
 		return nil, 0, err
 	}
-	type edgeWindow struct {
-		edge   flowlog.Edge
-		window int64
-	}
-	tallies := map[edgeWindow]*flowlog.Tally{}
+	sums := map[flowlog.Edge]flowlog.Sum{}
 	for _, e := range entries {
 		f, err := flowlog.ParseLine(e.Line)
 		if err != nil {
 			return nil, 0, err
 		}
-		in := edgeWindow{flowlog.Edge{
+		if !f.Counts {
+			continue
+		}
+		edge := flowlog.Edge{
 			Source: e.Metadata[trail.Label(flowlog.SourceIdentity)], Destination: e.Metadata[trail.Label(flowlog.DestinationIdentity)],
 			Port: f.Port, Transport: f.Transport, Action: f.Action,
-		}, e.Time.Truncate(window).Unix()}
-		if tallies[in] == nil {
-			tallies[in] = &flowlog.Tally{}
 		}
-		tallies[in].Add(f.Reporter, &f.Counters)
-	}
-	sums := map[flowlog.Edge]flowlog.Sum{}
-	for in, tally := range tallies {
-		s, total := sums[in.edge], tally.Total()
-		s.Add(&total)
-		sums[in.edge] = s
+		s := sums[edge]
+		s.Add(&flowlog.Sum{Flows: 1, Counters: f.Counters})
+		sums[edge] = s
 	}
 	return sums, len(entries), nil
 }
@@ -155,7 +147,7 @@ func totals(ctx context.Context, loki *trail.Client, cluster string, from, to in
 // rollups are the last of each edge in the interval [from, to).
 func rollups(ctx context.Context, loki *trail.Client, cluster, stream string, from, to int64) (map[flowlog.Edge]flowlog.Rollup, error) {
 	last := map[flowlog.Edge]flowlog.Rollup{}
-	selector := trail.Selector(stream, cluster) + ` |= "rollup "`
+	selector := trail.Selector(stream, cluster) + ` |= "v2 rollup "`
 	for e, err := range loki.Entries(ctx, selector, time.Unix(from, 0), time.Unix(to, 0)) {
 		if err != nil {
 			return nil, err

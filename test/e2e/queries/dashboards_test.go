@@ -233,6 +233,17 @@ func where(condition bool, l labels) labels {
 
 func pair(r *flowlog.Rollup) labels { return labels{"source": r.Source, "target": r.Destination} }
 
+// colorOf is the colour of an outcome in the service map.
+func colorOf(action string) string {
+	switch action {
+	case flowlog.ActionDeny:
+		return "red"
+	case flowlog.ActionUnconfirmed:
+		return "orange"
+	}
+	return "green"
+}
+
 func outside(identity string) bool {
 	return identity == "internet" || identity == "private" || strings.HasPrefix(identity, "networkset:")
 }
@@ -241,7 +252,7 @@ func untold(identity string) bool { return identity == "?" || strings.HasSuffix(
 
 func port(r *flowlog.Rollup) string {
 	line := strings.Fields(string(r.AppendLine(nil)))
-	return line[9]
+	return line[10]
 }
 
 // ofStream are the lines of a stream that accept takes.
@@ -272,11 +283,7 @@ func shownOf(service string) map[string]shown {
 	}
 	return map[string]shown{
 		"overview/Service map/A": inMegabytes(rolled(0, bytesOf, func(r *flowlog.Rollup) labels {
-			color := "green"
-			if r.Action == flowlog.ActionDeny {
-				color = "red"
-			}
-			return labels{"id": r.Source + " " + r.Destination + " " + r.Action, "source": r.Source, "target": r.Destination, "color": color}
+			return labels{"id": r.Source + " " + r.Destination + " " + r.Action, "source": r.Source, "target": r.Destination, "color": colorOf(r.Action)}
 		})),
 		"overview/Top talkers/A": rolled(20, bytesOf, pair),
 		"overview/Denied/A": rolled(20, flowsIn, func(r *flowlog.Rollup) labels {
@@ -325,6 +332,13 @@ func shownOf(service string) map[string]shown {
 			within(flowlog.StreamCoverage, from, to, func(r *record) {
 				if final(r, "") {
 					add(labels{"status": r.coverage.Status}, 1)
+				}
+			})
+		}},
+		"health/Partial windows by cause/A": {numbers: func(from, to int64, add func(map[string]string, float64)) {
+			within(flowlog.StreamCoverage, from, to, func(r *record) {
+				if final(r, flowlog.StatusPartial) {
+					add(labels{"cause": r.coverage.Cause}, 1)
 				}
 			})
 		}},

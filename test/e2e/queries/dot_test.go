@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/goldtrail/goldtrail/internal/flowlog"
 )
 
 // The allowed edges that the picture has are those with the most bytes, so many between
@@ -24,12 +26,12 @@ func dot(t *testing.T, result []series) string {
 	t.Helper()
 	type edge struct {
 		source, target string
-		denied         bool
+		color          string
 		megabytes      float64
 	}
 	var edges []edge
 	for _, s := range result {
-		e := edge{source: s.Metric["source"], target: s.Metric["target"], denied: s.Metric["color"] == "red"}
+		e := edge{source: s.Metric["source"], target: s.Metric["target"], color: s.Metric["color"]}
 		_, err := fmt.Sscan(s.Value[1].(string), &e.megabytes)
 		require.NoError(t, err)
 		// What a Service says to itself, and nodes, would only stand in the way.
@@ -49,7 +51,7 @@ func dot(t *testing.T, result []series) string {
 	inside, across, outsiders := 0, 0, map[string]bool{}
 	for _, e := range edges {
 		switch {
-		case e.denied:
+		case e.color != colorOf(flowlog.ActionAllow):
 		case outside(e.source) || outside(e.target):
 			if across++; across > shownOutside {
 				continue
@@ -74,8 +76,11 @@ func dot(t *testing.T, result []series) string {
 			}
 		}
 		style := fmt.Sprintf("penwidth=%.1f", max(0.8, math.Log10(e.megabytes)+1.5))
-		if e.denied {
+		switch e.color {
+		case colorOf(flowlog.ActionDeny):
 			style = `color="#e5484d", style=dashed, penwidth=1.3, constraint=false`
+		case colorOf(flowlog.ActionUnconfirmed):
+			style = `color="#d97a1b", style=dotted, penwidth=1.3, constraint=false`
 		}
 		fmt.Fprintf(&b, "  %q -> %q [%s]\n", source, target, style)
 	}

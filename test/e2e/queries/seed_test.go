@@ -78,12 +78,15 @@ func seeded(source, destination string, from, to flowlog.Endpoint, port int64, a
 	f := seededFlow{source: source, destination: destination, Flow: flowlog.Flow{
 		Source: from, Destination: to, Transport: "tcp", Port: port,
 		Action: action, SourceAction: flowlog.ActionAllow, DestinationAction: action,
-		Reporter: flowlog.ReporterBoth, Deciding: hit, Egress: openProfile, Ingress: hit,
+		Reporter: flowlog.ReporterBoth, Deciding: hit, Egress: openProfile, Ingress: hit, Counts: true,
 	}}
-	if to.Type == flowlog.TypeNetwork {
+	switch {
+	case action == flowlog.ActionUnconfirmed: // the destination's node said nothing
+		f.Reporter, f.DestinationAction, f.Ingress, f.Egress = flowlog.ReporterSource, "", "", hit
+	case to.Type == flowlog.TypeNetwork:
 		f.Reporter, f.DestinationAction, f.Ingress, f.Egress = flowlog.ReporterSource, "", "", hit
 		f.SourceAction = action
-	} else if from.Type == flowlog.TypeNetwork {
+	case from.Type == flowlog.TypeNetwork:
 		f.Reporter, f.SourceAction, f.Egress = flowlog.ReporterDestination, "", ""
 	}
 	return f
@@ -97,6 +100,10 @@ func withService(f seededFlow, s flowlog.Service) seededFlow {
 // newcomer begins to talk twenty minutes before the end, and is denied.
 var newcomer = end - 20*60
 
+// silent are the windows in which a node does not reach Goldmane: what goes to its Pods is
+// unconfirmed.
+var silent = [2]int64{end - 40*60, end - 35*60}
+
 var talks = []talk{
 	{flow: seeded("internet", "frontend", network(flowlog.NetworkPublic), pod("frontend", "web-7d9c5b6f4-*"), 8080, flowlog.ActionAllow, openProfile), every: 1},
 	{flow: withService(seeded("frontend", "catalog", pod("frontend", "web-7d9c5b6f4-*"), pod("catalog", "catalog-api-*"), 8080, flowlog.ActionAllow, openProfile),
@@ -108,6 +115,8 @@ var talks = []talk{
 	{flow: seeded("payments", "dbaas/payments-db", pod("payments", "payments-api-*"), pod("dbaas", "pg-payments-*"), 5432, flowlog.ActionAllow, openProfile), every: 4, after: 1},
 	{flow: seeded("payments", "internet", pod("payments", "payments-api-*"), network(flowlog.NetworkPublic), 443, flowlog.ActionAllow, openProfile), every: 8},
 	{flow: seeded("payments", "networkset:psp", pod("payments", "payments-api-*"), flowlog.Endpoint{Type: flowlog.TypeNetworkSet, Name: "psp"}, 443, flowlog.ActionAllow, openProfile), every: 20},
+	{flow: seeded("cart", "stock", pod("cart", "cart-api-*"), pod("stock", "stock-api-*"), 8080, flowlog.ActionAllow, openProfile), every: 4, after: 2},
+	{flow: seeded("cart", "stock", pod("cart", "cart-api-*"), pod("stock", "stock-api-*"), 8080, flowlog.ActionUnconfirmed, openProfile), every: 2, from: silent[0], to: silent[1]},
 	{flow: seeded("monitoring/grafana", "monitoring/?", pod("monitoring", "grafana-*"), pod("monitoring", "agent-*"), 9100, flowlog.ActionAllow, openProfile), every: 4, after: 3, from: begin, to: end - hour},
 	{flow: seeded("monitoring/?", "payments", pod("monitoring", "agent-*"), pod("payments", "payments-api-*"), 9102, flowlog.ActionDeny, denyRest), every: 40},
 	{flow: seeded("catalog", "private", pod("catalog", "catalog-api-*"), network(flowlog.NetworkPrivate), 2049, flowlog.ActionAllow, openProfile), every: 10},
@@ -119,6 +128,17 @@ var (
 	lost    = flowlog.Gap{From: end - 90*60, To: end - 90*60 + 13*window, Window: window, Cause: flowlog.CauseGoldmaneRestart}
 	partial = [2]int64{lost.To, lost.To + 5*window}
 )
+
+// causeOf says why the window that starts there is not complete, "" where it is.
+func causeOf(start int64) string {
+	switch {
+	case start >= lost.From && start < partial[1]:
+		return flowlog.CauseGoldmaneRestart
+	case start >= silent[0] && start < silent[1]:
+		return flowlog.CauseNodesSilent
+	}
+	return ""
+}
 
 // flowsOf are the flows of the window that starts there.
 func flowsOf(start int64) []seededFlow {
@@ -137,12 +157,17 @@ func flowsOf(start int64) []seededFlow {
 		f.ConnectionsStarted, f.ConnectionsCompleted = 1+n%3, 1
 		f.ConnectionsLive = f.ConnectionsStarted - 1
 		f.SourcePackets, f.SourceBytes = 3, 3*size
-		if f.Action == flowlog.ActionAllow {
+		if f.Action != flowlog.ActionDeny {
 			f.DestinationPackets, f.DestinationBytes = 5, 50*size
 		}
 		if f.Action == flowlog.ActionDeny && n%3 == 0 {
 			// Calico goes on reporting a denial of which there is no packet.
-			f.Counters = flowlog.Counters{}
+			f.Counters, f.Counts = flowlog.Counters{}, false
+		}
+		if f.destination == "catalog" && n%16 == 3 {
+			// In this window there is no flush of the source's node, which reports the traffic in
+			// the next one.
+			f.Reporter, f.SourceAction, f.Egress, f.Counts = flowlog.ReporterDestination, "", "", false
 		}
 		f.Late = n%97 == 5
 		flows = append(flows, f)
@@ -156,6 +181,9 @@ func rollupsOf(start, length int64) []flowlog.Rollup {
 	at := map[flowlog.Edge]int{}
 	for w := start; w < start+length; w += window {
 		for _, f := range flowsOf(w) {
+			if !f.Counts {
+				continue
+			}
 			edge := flowlog.Edge{Source: f.source, Destination: f.destination, Port: f.Port, Transport: f.Transport, Action: f.Action}
 			i, known := at[edge]
 			if !known {
@@ -176,9 +204,10 @@ func rollupsOf(start, length int64) []flowlog.Rollup {
 	}
 	for i := range all {
 		r := &all[i]
-		r.Complete = r.Total
-		if lost.From >= start && lost.From < start+length {
-			r.Complete -= lost.Windows() + (partial[1]-partial[0])/window
+		for w := start; w < start+length; w += window {
+			if causeOf(w) == "" {
+				r.Complete++
+			}
 		}
 		r.Sequence = r.Flows + r.Complete
 	}
@@ -237,9 +266,12 @@ func seed() []record {
 		if start >= lost.From && start < lost.To {
 			continue
 		}
-		c := flowlog.Coverage{Start: start, End: start + window, Status: flowlog.StatusComplete, Flows: 9, Records: int64(len(flowsOf(start)))}
-		if start >= partial[0] && start < partial[1] {
-			c.Status, c.Cause = flowlog.StatusPartial, flowlog.CauseGoldmaneRestart
+		c := flowlog.Coverage{Start: start, End: start + window, Status: flowlog.StatusComplete, Flows: 9, Records: int64(len(flowsOf(start))), Pairs: 12}
+		if c.Cause = causeOf(start); c.Cause != "" {
+			c.Status = flowlog.StatusPartial
+		}
+		if c.Cause == flowlog.CauseNodesSilent {
+			c.OneSided = 4
 		}
 		for _, c.Final = range []bool{false, true} {
 			said := c

@@ -69,15 +69,11 @@ func TestServiceMap(t *testing.T) {
 	}
 }
 
-// mapOfRecords adds up the flow records of [from, until) by Services and outcome, and says how
+// mapOfRecords adds up the flow records that count of [from, until) by Services and outcome, and says how
 // many there are.
 func mapOfRecords(t *testing.T, address string, from, until int64) (points, int, error) {
 	t.Helper()
-	type edge struct {
-		flowlog.Edge
-		window int64
-	}
-	tallies := map[edge]*flowlog.Tally{}
+	p := points{}
 	n := 0
 	client := trailreader.Client{URL: address}
 	for e, err := range client.Entries(t.Context(), trailreader.Flows(cluster), time.Unix(from, 0), time.Unix(until, 0)) {
@@ -88,24 +84,13 @@ func mapOfRecords(t *testing.T, address string, from, until int64) (points, int,
 		if err != nil {
 			return nil, 0, err
 		}
-		key := edge{flowlog.Edge{
-			Source: e.Metadata[trailreader.Label(flowlog.SourceIdentity)], Destination: e.Metadata[trailreader.Label(flowlog.DestinationIdentity)],
-			Port: f.Port, Transport: f.Transport, Action: f.Action,
-		}, e.Time.Unix() / window}
-		if tallies[key] == nil {
-			tallies[key] = &flowlog.Tally{}
-		}
-		tallies[key].Add(f.Reporter, &f.Counters)
 		n++
-	}
-	p := points{}
-	for e, tally := range tallies {
-		sum, color := tally.Total(), "green"
-		if e.Action == flowlog.ActionDeny {
-			color = "red"
+		if !f.Counts {
+			continue
 		}
-		p.add(0, labels{"id": e.Source + " " + e.Destination + " " + e.Action, "source": e.Source, "target": e.Destination, "color": color},
-			float64(sum.SourceBytes+sum.DestinationBytes)/1e6)
+		source, target := e.Metadata[trailreader.Label(flowlog.SourceIdentity)], e.Metadata[trailreader.Label(flowlog.DestinationIdentity)]
+		p.add(0, labels{"id": source + " " + target + " " + f.Action, "source": source, "target": target, "color": colorOf(f.Action)},
+			float64(f.SourceBytes+f.DestinationBytes)/1e6)
 	}
 	return p, n, nil
 }
