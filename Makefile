@@ -63,8 +63,8 @@ race: ## the quick tests with the race detector
 
 # Not with the race detector, with which it takes two to three times as long.
 .PHONY: ledger
-ledger: ## everything goes wrong, and the trail still adds up; with GOLDMANE_BIN against a real one
-	go test -count=1 -timeout 60m -run '^TestLedger$$' ./receiver/goldmanereceiver
+ledger: ## everything goes wrong, and the trail still adds up, to what was sent; with GOLDMANE_BIN against a real Goldmane
+	go test -count=1 -timeout 60m -run '^(TestLedger|TestSumsAreWhatWasSent)$$' ./receiver/goldmanereceiver
 	go test -count=1 -run '^(TestKill|TestAnEdgeTakesLittleMemory)$$' ./connector/edgesconnector
 
 # Those that may run at the same time mostly wait.

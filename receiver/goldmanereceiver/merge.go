@@ -294,7 +294,7 @@ func mergeReporters(flows []flowlog.Flow, group []int32) []int32 {
 	paired := 0
 	for i, s := range sources {
 		paired = min(i, len(destinations)-1)
-		both(&flows[s], &flows[destinations[paired]])
+		both(&flows[s], &flows[destinations[paired]], len(sources) == 1)
 	}
 	gone := destinations[:paired+1]
 	return slices.DeleteFunc(group, func(i int32) bool { return slices.Contains(gone, i) })
@@ -309,13 +309,15 @@ func weight(f *flowlog.Flow) int64 {
 // both adds the destination's report to the source's. The counters and the outcome, which
 // takes the destination's verdict into account, stay the source's; each side knows its own
 // labels and policies best.
-func both(f, destination *flowlog.Flow) {
+// The destination's Service is the source's where that has no other report: else two
+// reports that differ in it only would become one record, and one of them lost.
+func both(f, destination *flowlog.Flow, alone bool) {
 	f.Reporter = flowlog.ReporterBoth
 	f.DestinationAction = destination.DestinationAction
 	f.Ingress, f.IngressPending = destination.Ingress, destination.IngressPending
 	f.StagedEnforced = f.StagedEnforced || destination.StagedEnforced
 	f.Split = max(f.Split, destination.Split)
-	if f.Service == (flowlog.Service{}) {
+	if alone && f.Service == (flowlog.Service{}) {
 		f.Service = destination.Service
 	}
 	if len(destination.Destination.Labels) > 0 {

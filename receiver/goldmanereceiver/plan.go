@@ -27,6 +27,11 @@ func (p *plan) remove(t *task) {
 	p.tasks = slices.DeleteFunc(p.tasks, func(other *task) bool { return other == t })
 }
 
+// hasFailed reports whether a window's task has been tried in vain.
+func (p *plan) hasFailed(start int64) bool {
+	return slices.ContainsFunc(p.tasks, func(t *task) bool { return t.start == start && t.pause != nil })
+}
+
 // earliest returns next or a task that is due before it.
 func (p *plan) earliest(next *task) *task {
 	first := next

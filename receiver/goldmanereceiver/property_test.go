@@ -92,8 +92,8 @@ func (p *played) consume(_ context.Context, logs plog.Logs) error {
 }
 
 // play has a receiver read the traffic of a cluster, and be stopped in the middle of handing
-// something on so many times.
-func play(t *testing.T, cfg traffic.Config, kills int, rng *rand.Rand) *played {
+// something on so many times. It begins so many windows after the traffic.
+func play(t *testing.T, cfg traffic.Config, kills int, after int64, rng *rand.Rand) *played {
 	t.Helper()
 	p := &played{seen: map[string]bool{}, sums: map[outcome]*flowlog.Sum{}, coverage: map[int64]flowlog.Coverage{}}
 	begin := cfg.Begin.Add(-5 * cfg.Window)
@@ -103,7 +103,10 @@ func play(t *testing.T, cfg traffic.Config, kills int, rng *rand.Rand) *played {
 	t.Cleanup(ring.Stop)
 	server := sim.NewServer(ring, nil)
 	conf := createDefaultConfig().(*Config)
-	conf.Endpoint, conf.TLS.Insecure, conf.StartAt, conf.MaxListShare = serve(t, server), true, StartAtNow, 1
+	conf.Endpoint, conf.TLS.Insecure = serve(t, server), true
+	if after == 0 {
+		conf.StartAt = StartAtNow
+	}
 	conf.Retry = RetryConfig{InitialInterval: time.Second, MaxInterval: time.Second}
 	t.Cleanup(server.Stop)
 	host := &rig{t: t}
@@ -119,7 +122,7 @@ func play(t *testing.T, cfg traffic.Config, kills int, rng *rand.Rand) *played {
 		require.NoError(t, receiver.Start(context.Background(), host))
 		return receiver
 	}
-	receiver := start()
+	var receiver *goldmaneReceiver
 	crashed := func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -144,7 +147,13 @@ func play(t *testing.T, cfg traffic.Config, kills int, rng *rand.Rand) *played {
 		if finished {
 			break
 		}
+		if step == after*15 {
+			receiver = start()
+		}
 		waits := func() {
+			if receiver == nil {
+				return
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			require.NoError(t, clock.BlockUntilContext(ctx, 1), "the receiver should be waiting")
@@ -187,9 +196,9 @@ func endOf(namespace, name string, kind int32) flowlog.Endpoint {
 // while nodes and the receiver have their troubles. GOLDTRAIL_SEED repeats one, and
 // GOLDTRAIL_CLUSTERS says how many of a kind there are.
 func TestSumsAreWhatWasSent(t *testing.T) {
-	seeds := []uint64{1, 2, 3}
+	seeds := []uint64{1}
 	if !testing.Short() {
-		seeds = append(seeds, rand.Uint64(), rand.Uint64(), rand.Uint64())
+		seeds = append(seeds, 2, 3, rand.Uint64(), rand.Uint64(), rand.Uint64())
 	}
 	if n, err := strconv.Atoi(os.Getenv("GOLDTRAIL_CLUSTERS")); err == nil {
 		seeds = nil
@@ -219,7 +228,12 @@ func TestSumsAreWhatWasSent(t *testing.T) {
 				o := o
 				o.Windows, o.Pairs = 40, max(o.Pairs, 20)
 				cfg := traffic.Random(rng, o)
-				got := play(t, cfg, 3, rng)
+				got := play(t, cfg, 3, 0, rng)
+				got.hold(t, cfg, &o)
+				if o.Cuts {
+					return // what a node sent again is counted twice already where it is read for the first time
+				}
+				got = play(t, cfg, 3, 1+rng.Int64N(100), rng) // and what is past is caught up with
 				got.hold(t, cfg, &o)
 			})
 		}

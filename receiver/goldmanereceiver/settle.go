@@ -32,21 +32,31 @@ func (r *goldmaneReceiver) nextStep() (first *step, due time.Time) {
 // stepDue is when the next step of a held window is due: the zero time where nothing is
 // waited for. It is not ok where there is none, or it waits for the window's own listing.
 //
-// A neighbour that cannot be read is not waited for longer than a window: what rests on it
-// is withheld, or, at the end, decided by what is known.
+// A neighbour that could not be read is not waited for longer than a window: what rests on
+// it is withheld, or, at the end, decided by what is known. One that is next in the queue is
+// waited for, however late it is: after an outage there are many.
 func (r *goldmaneReceiver) stepDue(h *held) (due time.Time, ok bool) {
-	last := h.Start + r.reach()
-	switch {
-	case h.Concluded, h.Decided && h.Again:
+	if h.Concluded || h.Decided && h.Again {
 		return due, false
-	case !h.Decided:
-		for start := h.Start + r.windowSeconds(); start <= last; start += r.windowSeconds() {
-			if r.state.unread(start) {
-				return r.settled(last).Add(r.cfg.Window), true
+	}
+	first, last := h.Start+r.windowSeconds(), h.Start+r.reach()
+	patience := r.settled(last).Add(r.cfg.Window)
+	if h.Decided {
+		first, patience = h.Start-r.reach(), r.recheckDue(last).Add(r.cfg.Window)
+	}
+	for start := first; start <= last; start += r.windowSeconds() {
+		switch other := r.state.held(start); {
+		case r.state.unread(start):
+			if start >= r.state.Next && !r.failing {
+				return due, false
 			}
+			due = patience
+		case h.Decided && other != nil && other.Again:
+			if !r.failing && !r.plan.hasFailed(start) {
+				return due, false
+			}
+			due = patience
 		}
-	case r.moreToCome(h.Start):
-		return r.recheckDue(last).Add(r.cfg.Window), true
 	}
 	return due, true
 }
