@@ -120,6 +120,8 @@ type reader struct {
 func (r *reader) flow(o *observation, lr plog.LogRecord, t *tally) bool {
 	switch o.read(lr) {
 	case counts:
+	case uncounted:
+		return false
 	case malformed:
 		t.malformed++
 		return false
@@ -129,8 +131,6 @@ func (r *reader) flow(o *observation, lr plog.LogRecord, t *tally) bool {
 			r.log.Warn("Flow records do not say whether they count, and are left out: have the goldmane receiver of this version in front of this connector, and nothing that removes attributes between them",
 				zap.String("attribute", flowlog.FlowCounts))
 		})
-		return false
-	default:
 		return false
 	}
 	if o.edge.Source == "" && o.edge.Destination == "" {
