@@ -142,7 +142,7 @@ func TestMigration(t *testing.T) {
 	// The rest of the fourth hour, and a straggler of the third, are written nowhere.
 	r.give(flows(flow(3*hour-1, "a", "b", src, 10), flow(3*hour+50, "a", "b", src, 10), flow(3*hour+50, "x", "b", src, 10)))
 	r.give(covers(3*hour-30, 4*hour, flowlog.StatusComplete, true))
-	assert.Equal(t, int64(3+30+hour), r.discarded()["too_old"])
+	assert.Equal(t, 3+30+hour, r.discarded()["too_old"])
 	r.at(hourStart + 5*3600 + 600)
 	r.give(flows(flow(4*hour, "a", "b", src, 100), flow(4*hour, "x", "b", src, 100), flow(4*hour, "a", "e", src, 100)))
 	r.give(covers(4*hour, 5*hour, flowlog.StatusComplete, true))

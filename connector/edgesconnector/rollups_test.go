@@ -533,11 +533,13 @@ func TestWhatDoesNotCount(t *testing.T) {
 		"a preview": {logs: without(func(lr plog.LogRecord) { lr.SetEventName(flowlog.EventPreview) })},
 		"a record that does not say": {
 			without(func(lr plog.LogRecord) { lr.Attributes().Remove(flowlog.FlowCounts) }),
-			map[string]int64{"no_counts": 2}, "Flow records do not say whether they count",
+			map[string]int64{"no_counts": 2},
+			"Flow records do not say whether they count",
 		},
 		"a record that says it otherwise": {
 			without(func(lr plog.LogRecord) { lr.Attributes().PutStr(flowlog.FlowCounts, "true") }),
-			map[string]int64{"no_counts": 2}, "Flow records do not say whether they count",
+			map[string]int64{"no_counts": 2},
+			"Flow records do not say whether they count",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
