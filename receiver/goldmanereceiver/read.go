@@ -67,7 +67,7 @@ func (r *goldmaneReceiver) keepFirst(ctx context.Context, start int64, a answer,
 	if r.state.Resent.has(start) {
 		doubt(&h.Known, flowlog.CauseGoldmaneRestart)
 	}
-	p := &parts{pairs: reported, answer: r.kept(a)}
+	p := &parts{pairs: reported, answer: compressed(a)}
 	r.parts[start] = p
 	after := r.state
 	if start == after.Next {
@@ -148,7 +148,7 @@ func (r *goldmaneReceiver) compare(h *held, p *parts, before ledger, w *window, 
 		return // what was withheld leaves as it was
 	}
 	// What was withheld is taken as it is now, and what Goldmane has lost meanwhile as it was.
-	p.rest = r.kept(r.missing(h.Start, p.rest, entries).and(a.only(w.rowsOf(slices.Concat(late, grown, withheld)))))
+	p.rest = compressed(r.missing(h.Start, p.rest, entries).and(a.only(w.rowsOf(slices.Concat(late, grown, withheld)))))
 	p.ledger = subtract.encode()
 }
 

@@ -174,7 +174,7 @@ func (r *goldmaneReceiver) decide(after *state, h *held, s step) (*window, []*st
 	}
 	if held := w.heldRows(); len(held) > 0 {
 		h.Known.Withheld = int64(len(held))
-		p.rest = r.kept(a.only(held))
+		p.rest = compressed(a.only(held))
 	}
 	if h.Again {
 		p.ledger = w.all.encode()
@@ -200,15 +200,6 @@ func (r *goldmaneReceiver) open(start int64, kept []byte) (*window, answer) {
 		return &window{start: start}, answer{}
 	}
 	return w, a
-}
-
-// kept is an answer as it is kept. Memory takes it whatever it is: an error is a bug.
-func (r *goldmaneReceiver) kept(a answer) []byte {
-	b, err := compressed(a)
-	if err != nil {
-		r.set.Logger.Error("Cannot compress what Goldmane answered", zap.Error(err))
-	}
-	return b
 }
 
 // forget drops the held windows that nobody needs any more, and returns the operations that

@@ -242,6 +242,8 @@ func (f *wireFlow) readFlow(message string, labels *labelRoom) bool {
 		case r.isBytes(1):
 			f.hasKey = true
 			r.failed = !f.readKey(r.bytes()) || r.failed
+		case labels.keep == nil && (r.isBytes(4) || r.isBytes(5)):
+			r.skip() // not looked at: labels are the greater part of a flow
 		case r.isBytes(4):
 			f.sourceLabels = labels.add(f.sourceLabels, f.label(&r))
 		case r.isBytes(5):
