@@ -32,7 +32,10 @@ func TestDefaultConfig(t *testing.T) {
 	assert.Equal(t, createDefaultConfig(), cfg)
 	assert.Equal(t, "goldmane.calico-system.svc:7443", cfg.Endpoint)
 	assert.Equal(t, 15*time.Second, cfg.Window)
+	assert.Equal(t, 15*time.Second, cfg.FlushInterval)
 	assert.Equal(t, 45*time.Second, cfg.SettleDelay)
+	assert.Equal(t, 6*time.Minute, cfg.RecheckDelay)
+	assert.Equal(t, int64(2), cfg.reachWindows())
 	assert.Equal(t, 256, cfg.MaxRecvMsgSizeMiB)
 	assert.True(t, cfg.MergeReporters)
 	assert.False(t, cfg.TLS.Insecure, "plaintext must be asked for")
@@ -46,7 +49,8 @@ func TestEveryKey(t *testing.T) {
 	assert.Equal(t, "127.0.0.1:17443", cfg.Endpoint)
 	assert.True(t, cfg.TLS.Insecure)
 	assert.Equal(t, time.Second, cfg.Window)
-	assert.Equal(t, 3*time.Second, cfg.SettleDelay)
+	assert.Equal(t, 1500*time.Millisecond, cfg.FlushInterval)
+	assert.Equal(t, 4*time.Second, cfg.SettleDelay)
 	assert.False(t, cfg.MergeReporters)
 	assert.Equal(t, 24*time.Second, cfg.RecheckDelay)
 	assert.Equal(t, "file_storage/cursor", cfg.StorageID.String())
@@ -75,12 +79,14 @@ func TestValidate(t *testing.T) {
 		"keepalive too fast":      {map[string]any{"keepalive": map[string]any{"time": "30s"}}, "'keepalive::time' is 30s: must be at least 5m0s; Goldmane closes connections that ping faster"},
 		"window of a fraction":    {map[string]any{"window": "1500ms"}, "'window' is 1.5s: must be a whole number of seconds, the AGGREGATION_WINDOW of Goldmane; leave it out unless Goldmane's was changed from 15s"},
 		"window of nothing":       {map[string]any{"window": "0s"}, "'window' is 0s: must be a whole number of seconds"},
-		"settled too soon":        {map[string]any{"settle_delay": "10s"}, "'settle_delay' is 10s: must be at least 32s; nodes send a window's flows until about 31.5s after its start"},
+		"settled too soon":        {map[string]any{"settle_delay": "10s"}, "'settle_delay' is 10s: must be at least 32s; nodes that flush every 15s ('flush_interval') send a window's flows until about 31.5s after its start"},
 		"settled too late":        {map[string]any{"settle_delay": "45m"}, "'settle_delay' is 45m0s: must be at most 29m30s; Goldmane forgets a window 59m0s after its start, and half of that is kept for outages"},
 		"rechecked too soon":      {map[string]any{"recheck_delay": "45s"}, "'recheck_delay' is 45s: must be more than 'settle_delay', which is 45s, and at most 29m30s; or 0s, to list each window only once"},
 		"rechecked too late":      {map[string]any{"recheck_delay": "1h"}, "'recheck_delay' is 1h0m0s: must be more than"},
 		"an unknown start":        {map[string]any{"start_at": "newest"}, `'start_at' is "newest": must be "oldest", the oldest window that Goldmane has, or "now"`},
-		"live with merging":       {map[string]any{"live": true}, "'live' is true: needs 'merge_reporters' to be false; a flow is handed on before the other node's report of it has come"},
+		"no flushes":              {map[string]any{"flush_interval": "0s"}, "'flush_interval' is 0s: must be more than 0s and at most 7m22.5s: Felix's flowLogsFlushInterval, which is 15s unless the FelixConfiguration says otherwise"},
+		"flushes too rare":        {map[string]any{"flush_interval": "8m"}, "'flush_interval' is 8m0s: must be more than 0s and at most 7m22.5s"},
+		"settled before a flush":  {map[string]any{"flush_interval": "300s", "settle_delay": "45s"}, "'settle_delay' is 45s: must be at least 5m45.5s; nodes that flush every 5m0s ('flush_interval') send a window's flows until about 5m45s after its start"},
 		"no share of time":        {map[string]any{"max_list_share": 0.0}, "'max_list_share' is 0: must be over 0 and at most 1"},
 		"more than all the time":  {map[string]any{"max_list_share": 1.5}, "'max_list_share' is 1.5: must be over 0 and at most 1"},
 		"no room for an answer":   {map[string]any{"max_recv_msg_size_mib": 0}, "'max_recv_msg_size_mib' is 0: must be from 1 to 2047, in MiB; a flow takes about 440 bytes"},
@@ -103,8 +109,29 @@ func TestDelaysFollowTheWindow(t *testing.T) {
 	cfg := createDefaultConfig().(*Config)
 	require.NoError(t, confmap.NewFromStringMap(map[string]any{"window": "2s"}).Unmarshal(cfg))
 	require.NoError(t, confmap.Validate(cfg))
+	assert.Equal(t, 2*time.Second, cfg.FlushInterval)
 	assert.Equal(t, 6*time.Second, cfg.SettleDelay)
 	assert.Equal(t, 48*time.Second, cfg.RecheckDelay)
+	assert.Equal(t, int64(2), cfg.reachWindows())
+}
+
+// Nodes that flush every five minutes send later, and their two reports of one packet lie
+// further apart.
+func TestDelaysFollowTheFlushInterval(t *testing.T) {
+	cfg := createDefaultConfig().(*Config)
+	require.NoError(t, confmap.NewFromStringMap(map[string]any{"flush_interval": "300s"}).Unmarshal(cfg))
+	require.NoError(t, confmap.Validate(cfg))
+	assert.Equal(t, 6*time.Minute, cfg.SettleDelay)
+	assert.Equal(t, 11*time.Minute+15*time.Second, cfg.RecheckDelay)
+	assert.Equal(t, int64(22), cfg.reachWindows())
+}
+
+// With the live lane reports are merged all the same: what it brings is a preview.
+func TestTheLiveLaneNeedsNothingElse(t *testing.T) {
+	cfg := createDefaultConfig().(*Config)
+	require.NoError(t, confmap.NewFromStringMap(map[string]any{"live": true}).Unmarshal(cfg))
+	require.NoError(t, confmap.Validate(cfg))
+	assert.True(t, cfg.MergeReporters)
 }
 
 // Two wrong keys are two messages: nobody should have to start the collector twice

@@ -2,6 +2,7 @@ package goldmanereceiver
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,12 +15,15 @@ import (
 	"github.com/goldtrail/goldtrail/receiver/goldmanereceiver/internal/metadatatest"
 )
 
+// previews are the lines of what the live lane has brought, sorted.
+func (r *rig) previews() []string { return r.stream(flowlog.StreamLive) }
+
 // startLive starts a receiver with the live lane, and waits until Goldmane streams to
 // it: until flows that nobody could have listed yet arrive.
 func (r *rig) startLive() {
 	cfg := r.config()
 	r.store(cfg)
-	cfg.Live, cfg.MergeReporters = true, false
+	cfg.Live = true
 	r.start(cfg)
 	r.advance(0)
 	require.Eventually(r.t, func() bool {
@@ -27,7 +31,7 @@ func (r *rig) startLive() {
 		r.push(start, port(9999))
 		r.advance(30 * time.Second) // the window is streamed now, and settles in 15 s
 		for range 20 {
-			if len(r.bodies()) > 0 {
+			if len(r.previews()) > 0 {
 				return true
 			}
 			time.Sleep(time.Millisecond) //nolint:forbidigo // a stream that is not open yet brings nothing; the next window may
@@ -38,9 +42,14 @@ func (r *rig) startLive() {
 
 // onPort counts records by port, and adds up what the source sent.
 func (r *rig) onPort(p string) (records int, packets int64, late int) {
-	for _, line := range r.bodies() {
+	return onPort(r.t, r.bodies(), p)
+}
+
+func onPort(t *testing.T, lines []string, p string) (records int, packets int64, late int) {
+	t.Helper()
+	for _, line := range lines {
 		f, err := flowlog.ParseLine(line)
-		require.NoError(r.t, err)
+		require.NoError(t, err)
 		if strings.Contains(line, " "+p+"/tcp ") {
 			records++
 			packets += f.SourcePackets
@@ -58,29 +67,51 @@ func TestLiveLane(t *testing.T) {
 	start := r.ringClock.Now().Unix() / 15 * 15
 	r.push(start, port(1))
 	r.push(start, port(2))
+	r.pushToPod(start, port(4))
+	r.pushToPod(start, port(4), atDestination, denied)
 	r.advance(30 * time.Second) // streamed, not settled
-	require.Eventually(t, func() bool { n, _, _ := r.onPort("2"); return n == 1 }, patience, time.Millisecond, "what is streamed is handed on at once")
+	previews := func(p string) int { n, _, _ := onPort(t, r.previews(), p); return n }
+	require.Eventually(t, func() bool { return previews("2") == 1 && previews("4") == 2 }, patience, time.Millisecond, "what is streamed is handed on at once")
 	r.push(start, port(2)) // the same flow again: it has counted twice as much
 	r.push(start, port(3)) // too late for the stream
-	r.run(30 * time.Second)
+	n, _, _ := r.onPort("2")
+	assert.Zero(t, n, "what is streamed is a preview")
+	r.run(time.Minute)
 	require.Eventually(t, func() bool { n, _, _ := r.onPort("3"); return n == 1 }, patience, time.Millisecond)
 
-	for p, want := range map[string]struct {
-		records, late int
-		packets       int64
-	}{"1": {1, 0, 10}, "2": {2, 1, 20}, "3": {1, 1, 10}} {
+	// The settled window has everything, whatever the lane has brought.
+	for p, want := range map[string]int64{"1": 10, "2": 20, "3": 10, "4": 10} {
 		records, packets, late := r.onPort(p)
-		assert.Equal(t, want.records, records, "port %s", p)
-		assert.Equal(t, want.late, late, "port %s", p)
-		assert.Equal(t, want.packets, packets, "port %s: the sum is what Goldmane has", p)
+		assert.Equal(t, 1, records, "port %s", p)
+		assert.Zero(t, late, "port %s", p)
+		assert.Equal(t, want, packets, "port %s: what Goldmane has", p)
 	}
 	// And once more when it is looked at again: what has grown is counted only.
 	r.push(start, port(1))
-	r.run(6 * time.Minute)
+	r.run(7 * time.Minute)
 	n, packets, _ := r.onPort("1")
 	assert.Equal(t, 1, n)
 	assert.Equal(t, int64(10), packets)
 	metadatatest.AssertEqualGoldmaneFlowsRaised(t, r.telemetry, sum(1), ignore)
+
+	assert.Equal(t, 1, previews("1"))
+	assert.Zero(t, previews("3"))
+	both := slices.DeleteFunc(r.previews(), func(line string) bool { return !strings.Contains(line, " 4/tcp ") })
+	require.Len(t, both, 2, "nothing is merged in a preview")
+	assert.True(t, strings.HasPrefix(both[0], "v2 deny "), both[0])
+	assert.True(t, strings.HasPrefix(both[1], "v2 unconfirmed "), "nor taken for allowed: %s", both[1])
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, logs := range r.sink.AllLogs() {
+		name, _ := logs.ResourceLogs().At(0).Resource().Attributes().Get(flowlog.ServiceName)
+		for _, lr := range records(logs) {
+			if lr.EventName() == flowlog.EventPreview || name.Str() == flowlog.StreamLive {
+				assert.Equal(t, flowlog.EventPreview, lr.EventName())
+				assert.Equal(t, flowlog.StreamLive, name.Str())
+				assert.Contains(t, lr.Body().Str(), " uncounted", "nobody counts a preview")
+			}
+		}
+	}
 }
 
 // The pipeline refuses, the lane overflows: it is closed, and everything arrives all the
@@ -99,6 +130,7 @@ func TestLiveLaneOverflows(t *testing.T) {
 	r.pass(10*time.Millisecond, r.logContains("the pipeline took nothing while 64 MiB of flows came"), "the lane should be closed")
 	r.setRefuse(nil)
 	r.pass(time.Second, func() bool { n, _, _ := r.onPort("1000"); return n == 1 }, "the listing has it all")
+	r.advance(0)
 	for p := range int64(laneBytes>>20 + 5) {
 		n, packets, _ := r.onPort(itoa(1000 + p))
 		assert.Equal(t, 1, n, "port %d", 1000+p)

@@ -274,28 +274,32 @@ func TestHistoryThenEachWindowWhenItHasSettled(t *testing.T) {
 	r.push(windowStart-15*5, port(2))
 	r.pushToPod(windowStart-15*5, port(6))
 	r.pushToPod(windowStart-15*5, port(6), atDestination)
-	r.push(windowStart-15*4, port(3)) // settled 45 s after its start: in 14 s
+	r.push(windowStart-15*2, port(3)) // settled 45 s after its start: in 14 s
 	r.start(r.config())
-	r.awaitRecords(2)
+	r.awaitRecords(3)
 
 	r.advance(13 * time.Second)
-	r.push(windowStart-15*4, port(4)) // late for the stream, in time for us
+	r.push(windowStart-15*2, port(4)) // late for the stream, in time for us
 	r.advance(time.Second)
-	r.awaitRecords(4)
 	r.advance(15 * time.Second)
 	r.push(windowStart, port(5))
-	r.advance(15 * time.Second)
+	r.advance(14 * time.Second)
+	r.advance(0)
+	r.awaitRecords(3) // it is decided when the two windows after it have been listed
+	r.advance(time.Second)
 	r.awaitRecords(5)
+	r.run(30 * time.Second)
+	r.awaitRecords(6)
 
 	for _, logs := range r.sink.AllLogs() {
 		assert.Len(t, logs.ResourceLogs().At(0).Resource().Attributes().AsRaw(), 1, "the stream's name and nothing else")
 	}
 	assert.Empty(t, r.seenStatuses(), "nothing failed, nothing to say")
-	metadatatest.AssertEqualGoldmaneRecordsEmitted(t, r.telemetry, sum(5), ignore)
-	metadatatest.AssertEqualGoldmaneFlowsReceived(t, r.telemetry, sum(6), ignore)
+	metadatatest.AssertEqualGoldmaneRecordsEmitted(t, r.telemetry, sum(6), ignore)
+	metadatatest.AssertEqualGoldmaneFlowsReceived(t, r.telemetry, sum(7), ignore)
 	metadatatest.AssertEqualGoldmaneFlowsMerged(t, r.telemetry, sum(1, "by", "reporter"), ignore)
 	assert.Len(t, windowsOf(r.coverage()), ringWindows+1, "every window has its coverage")
-	assert.Contains(t, r.coverage(), "v2 window 2023-11-14T22:12:45Z 2023-11-14T22:13:00Z complete settled cause - flows 2 records 1 late 0 merged 1 discarded 0 raised 0")
+	assert.Contains(t, r.coverage(), "v2 window 2023-11-14T22:12:15Z 2023-11-14T22:12:30Z complete settled cause - flows 3 records 2 late 0 merged 1 discarded 0 raised 0 withheld 0 pairs 1 one_sided 0")
 }
 
 func TestTheSimulatorsClusterArrivesWhole(t *testing.T) {
@@ -308,7 +312,10 @@ func TestTheSimulatorsClusterArrivesWhole(t *testing.T) {
 	cfg := r.config()
 	cfg.MergeReporters = false
 	r.start(cfg)
-	r.awaitRecords(r.goldmane.Keys(windowStart - 60))
+	keys := r.goldmane.Keys(windowStart - 90)
+	require.Greater(t, keys, 100)
+	r.run(6 * time.Minute) // what nobody has confirmed leaves last
+	r.awaitRecords(keys)
 }
 
 func TestAWindowOfManyBatches(t *testing.T) {
@@ -353,13 +360,15 @@ func TestThePipelineRejectsForGood(t *testing.T) {
 	r.rejectFlows.Store(true)
 	r.start(r.config())
 	require.Eventually(t, r.logContains("400: bad timestamp"), patience, time.Millisecond)
-	r.awaitCoverage("v2 window 2023-11-14T22:12:30Z 2023-11-14T22:12:45Z partial settled cause rejected flows 1 records 1 late 0 merged 0 discarded 0 raised 0")
+	r.awaitCoverage("v2 window 2023-11-14T22:12:00Z 2023-11-14T22:12:15Z partial settled cause rejected flows 1 records 1 late 0 merged 0 discarded 0 raised 0 withheld 0 pairs 0 one_sided 0")
 	metadatatest.AssertEqualGoldmaneRecordsRejected(t, r.telemetry, sum(1), ignore)
 
 	r.rejectFlows.Store(false)
-	r.push(windowStart-60, port(2))
-	r.advance(15 * time.Second)
+	r.push(windowStart-30, port(2))
+	r.run(45 * time.Second)
 	r.awaitRecords(1) // and it goes on
+	r.run(5 * time.Minute)
+	r.awaitCoverage("v2 window 2023-11-14T22:12:00Z 2023-11-14T22:12:15Z partial final cause rejected flows 1 records 1 late 0 merged 0 discarded 0 raised 0 withheld 0 pairs 0 one_sided 0")
 }
 
 func TestGoldmaneGoesAwayAndComesBack(t *testing.T) {
