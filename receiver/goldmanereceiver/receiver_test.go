@@ -57,6 +57,10 @@ type rig struct {
 
 	extensions map[component.ID]component.Component
 
+	// effect, if set, reports whether what the pipeline is about to take is taken; else
+	// nobody hears of it.
+	effect func() bool
+
 	// rejectFlows makes the pipeline reject flows for good.
 	rejectFlows atomic.Bool
 
@@ -65,6 +69,7 @@ type rig struct {
 	sink     consumertest.LogsSink
 	refuse   error
 	refused  int
+	deaf     bool // the pipeline takes flows, and never answers
 	statuses []componentstatus.Status
 	errs     []error
 }
@@ -143,7 +148,16 @@ func (r *rig) consume(ctx context.Context, logs plog.Logs) error {
 		logs.ResourceLogs().RemoveIf(func(plog.ResourceLogs) bool { return true })
 		return r.refuse
 	}
-	return r.sink.ConsumeLogs(ctx, logs)
+	if r.effect != nil && !r.effect() {
+		return errors.New("it has crashed")
+	}
+	if err := r.sink.ConsumeLogs(ctx, logs); err != nil || !r.deaf || name.Str() != flowlog.StreamFlows {
+		return err
+	}
+	r.mu.Unlock()
+	<-ctx.Done()
+	r.mu.Lock()
+	return ctx.Err()
 }
 
 func (r *rig) setRefuse(err error) {
