@@ -20,6 +20,17 @@ import (
 	"github.com/goldtrail/goldtrail/internal/goldmane"
 )
 
+// flowOf is a flow record's flow; not ok for other records.
+func flowOf(t *testing.T, lr plog.LogRecord) (f flowlog.Flow, ok bool) {
+	t.Helper()
+	if lr.EventName() != flowlog.EventName {
+		return f, false
+	}
+	f, err := flowlog.ParseLine(lr.Body().Str())
+	require.NoError(t, err)
+	return f, true
+}
+
 // crashRun is five windows with a node cut off in two of them, read to the end, with a
 // crash in between.
 type crashRun struct {

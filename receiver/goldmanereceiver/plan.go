@@ -13,8 +13,9 @@ type task struct {
 	// recheck: the window was read, and is listed again to look for stragglers.
 	recheck bool
 	due     time.Time
-	// pause spaces the attempts; nil until one has failed.
-	pause *backoff.ExponentialBackOff
+	// pause spaces the attempts; nil until one has failed, which was at failed.
+	pause  *backoff.ExponentialBackOff
+	failed time.Time
 }
 
 // plan is what is to be done, beside the next window that was not tried yet: windows
@@ -25,11 +26,6 @@ func (p *plan) add(t *task) { p.tasks = append(p.tasks, t) }
 
 func (p *plan) remove(t *task) {
 	p.tasks = slices.DeleteFunc(p.tasks, func(other *task) bool { return other == t })
-}
-
-// hasFailed reports whether a window's task has been tried in vain.
-func (p *plan) hasFailed(start int64) bool {
-	return slices.ContainsFunc(p.tasks, func(t *task) bool { return t.start == start && t.pause != nil })
 }
 
 // earliest returns next or a task that is due before it.

@@ -42,6 +42,7 @@ func (r *goldmaneReceiver) perform(ctx context.Context, t *task) bool {
 		r.failed(ctx, t, failed)
 		return true
 	}
+	r.listed = r.clock.Now()
 	r.plan.remove(t)
 	if h := r.state.held(t.start); h != nil && h.Again {
 		r.plan.add(&task{start: t.start, recheck: true, due: r.recheckDue(t.start)})
@@ -172,7 +173,7 @@ func (r *goldmaneReceiver) failed(ctx context.Context, t *task, err *failure) {
 		return // it says nothing about the window
 	}
 	if t.pause == nil {
-		t.pause = r.newBackOff()
+		t.pause, t.failed = r.newBackOff(), r.clock.Now()
 	}
 	t.due = r.clock.Now().Add(t.pause.NextBackOff())
 	if !t.recheck && t.start == r.state.Next {

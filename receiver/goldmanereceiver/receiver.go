@@ -44,6 +44,8 @@ type goldmaneReceiver struct {
 	// far as the storage knows.
 	started time.Time
 	down    spell
+	// listed is when a window was last listed; before that, when reading began.
+	listed time.Time
 	// notBefore holds back every call: after one has failed for the lack of a
 	// connection, and to leave Goldmane its share of time.
 	notBefore time.Time
@@ -181,6 +183,7 @@ func (r *goldmaneReceiver) lookAt(ctx context.Context, t *task) bool {
 // resume takes up the stored state, or begins anew. It returns false when ctx has ended.
 func (r *goldmaneReceiver) resume(ctx context.Context) bool {
 	r.started = r.clock.Now()
+	r.listed = r.started
 	r.parts = map[int64]*parts{}
 	r.state = r.store.load(ctx, r.windowSeconds())
 	if r.state != nil {

@@ -30,35 +30,45 @@ func (r *goldmaneReceiver) nextStep() (first *step, due time.Time) {
 }
 
 // stepDue is when the next step of a held window is due: the zero time where nothing is
-// waited for. It is not ok where there is none, or it waits for the window's own listing.
+// waited for. It is not ok where there is none, or it waits for what is about to be listed.
 //
 // A neighbour that could not be read is not waited for longer than a window: what rests on
 // it is withheld, or, at the end, decided by what is known. One that is next in the queue is
-// waited for, however late it is: after an outage there are many.
+// waited for, however late it is: after an outage there are many, and one that fails among
+// them has a window's time from then.
 func (r *goldmaneReceiver) stepDue(h *held) (due time.Time, ok bool) {
 	if h.Concluded || h.Decided && h.Again {
 		return due, false
 	}
-	first, last := h.Start+r.windowSeconds(), h.Start+r.reach()
-	patience := r.settled(last).Add(r.cfg.Window)
+	last := h.Start + r.reach()
+	first, patience := h.Start+r.windowSeconds(), r.settled(last).Add(r.cfg.Window)
 	if h.Decided {
 		first, patience = h.Start-r.reach(), r.recheckDue(last).Add(r.cfg.Window)
 	}
-	for start := first; start <= last; start += r.windowSeconds() {
-		switch other := r.state.held(start); {
-		case r.state.unread(start):
-			if start >= r.state.Next && !r.failing {
-				return due, false
-			}
-			due = patience
-		case h.Decided && other != nil && other.Again:
-			if !r.failing && !r.plan.hasFailed(start) {
-				return due, false
-			}
-			due = patience
+	for at := first; at <= last; at += r.windowSeconds() {
+		other := r.state.held(at)
+		if !r.state.unread(at) && (!h.Decided || other == nil || !other.Again) {
+			continue
 		}
+		until, failed := r.failedSince(at)
+		if !failed {
+			return due, false
+		}
+		due = later(due, later(patience, until.Add(r.cfg.Window)))
 	}
 	return due, true
+}
+
+// failedSince is since when the listing of a window that is to be listed has failed; not
+// failed where it has not been tried, or there was no need to. A Goldmane that cannot be
+// reached fails for all of them, since it last answered.
+func (r *goldmaneReceiver) failedSince(start int64) (since time.Time, failed bool) {
+	for _, t := range r.plan.tasks {
+		if t.start == start && t.pause != nil {
+			return t.failed, true
+		}
+	}
+	return r.listed, r.failing
 }
 
 // reach is how far the two ends' reports of one packet may stand apart, in seconds.

@@ -1,0 +1,241 @@
+package goldmanereceiver
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/goldtrail/goldtrail/internal/goldmane"
+	"github.com/goldtrail/goldtrail/receiver/goldmanereceiver/internal/metadatatest"
+)
+
+// on returns the lines of flows on a port, in order.
+func (r *rig) on(p string) []string {
+	var on []string
+	for _, line := range r.bodies() {
+		if strings.Contains(line, " "+p+"/tcp ") {
+			on = append(on, line)
+		}
+	}
+	return on
+}
+
+// requireOn holds that one record on a port has arrived, and how it begins and ends.
+func (r *rig) requireOn(p, action, reporter string, marks string) {
+	r.t.Helper()
+	lines := r.on(p)
+	require.Len(r.t, lines, 1, "port %s", p)
+	words := strings.Fields(lines[0])
+	assert.Equal(r.t, action, words[1], lines[0])
+	assert.Equal(r.t, reporter, words[6], lines[0])
+	assert.Equal(r.t, marks, strings.Join(words[11:], " "), lines[0])
+}
+
+// coverageAt are the coverage records of a window, the first and then the final one.
+func (r *rig) coverageAt(start int64) []string {
+	at := time.Unix(start, 0).UTC().Format(time.RFC3339)
+	var settled, final []string
+	for _, line := range r.coverage() {
+		switch words := strings.Fields(line); {
+		case words[1] != "window" || words[2] != at:
+		case words[5] == "final":
+			final = append(final, strings.Join(words[4:], " "))
+		default:
+			settled = append(settled, strings.Join(words[4:], " "))
+		}
+	}
+	return append(settled, final...)
+}
+
+// runTo lets time pass until it is so long after a moment.
+func (r *rig) runTo(start int64, after time.Duration) {
+	r.run(time.Unix(start, 0).Add(after).Sub(r.clock.Now()))
+}
+
+func TestAWindowThatFailsKeepsOnlyWhatNeedsIt(t *testing.T) {
+	const failing = windowStart + 60
+	var broken atomic.Bool
+	broken.Store(true)
+	r := newRig(t, nil, func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if req.(*goldmane.FlowListRequest).StartTimeGte == failing && broken.Load() {
+			return nil, status.Error(codes.Internal, "broken")
+		}
+		return handler(ctx, req)
+	})
+	cfg := r.config()
+	cfg.StartAt = StartAtNow
+	r.start(cfg)
+	r.runTo(failing, 17*time.Second)
+	const before, after = failing - 15, failing + 15
+	r.push(before, port(1))
+	r.pushToPod(before, port(2))
+	r.pushToPod(failing, port(2), atDestination)
+	r.pushToPod(before, port(3))
+	r.pushToPod(before, port(3), atDestination)
+	r.pushToPod(failing, port(4))
+	r.pushToPod(after, port(4), atDestination)
+	r.pushToPod(after, port(5))
+	r.pushToPod(after, port(5), atDestination, denied)
+
+	r.runTo(failing, 76*time.Second)
+	r.requireOn("1", "allow", "src", "")
+	r.requireOn("3", "allow", "both", "")
+	assert.Equal(t, []string{"complete settled cause - flows 4 records 2 late 0 merged 1 discarded 0 raised 0 withheld 1 pairs 0 one_sided 0"}, r.coverageAt(before))
+	r.runTo(failing, 91*time.Second)
+	r.requireOn("5", "deny", "both,allow/deny", "")
+	assert.Len(t, r.bodies(), 3, "what needs the window that failed is withheld")
+
+	r.runTo(failing, 436*time.Second)
+	r.requireOn("2", "unconfirmed", "src", "late")
+	r.requireOn("4", "allow", "dst", "late")
+	for _, start := range []int64{before - 15, before, after, after + 15} {
+		require.Len(t, r.coverageAt(start), 2)
+		assert.True(t, strings.HasPrefix(r.coverageAt(start)[1], "complete final cause - "), r.coverageAt(start)[1])
+	}
+	assert.Empty(t, r.coverageAt(failing))
+
+	broken.Store(false) // what it had arrives in the end, and knows its neighbours
+	r.run(time.Minute)
+	r.awaitRecords(7)
+	assert.Len(t, r.on("2"), 2)
+	assert.Contains(t, strings.Join(r.on("2"), "\n"), "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 2/tcp dst ")
+	assert.Contains(t, strings.Join(r.on("4"), "\n"), "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 4/tcp src ")
+	assert.Len(t, r.coverageAt(failing), 1)
+}
+
+func TestTheFirstWindowOfTheTrail(t *testing.T) {
+	r := newRig(t, nil, nil)
+	cfg := r.config()
+	cfg.StartAt = StartAtNow
+	r.start(cfg)
+	r.pushToPod(windowStart-15, port(2), atDestination)
+	r.push(windowStart, port(1))
+	r.pushToPod(windowStart, port(2))
+	r.pushToPod(windowStart, port(3))
+	r.pushToPod(windowStart, port(3), atDestination)
+	r.runTo(windowStart, 76*time.Second)
+	r.requireOn("1", "allow", "src", "")
+	r.requireOn("3", "allow", "both", "")
+	assert.Len(t, r.bodies(), 2, "nobody has seen the windows before")
+	r.runTo(windowStart, 391*time.Second)
+	r.requireOn("2", "unconfirmed", "src", "late")
+	require.Len(t, r.coverageAt(windowStart), 2)
+	assert.Equal(t, "complete final cause - flows 4 records 3 late 1 merged 1 discarded 0 raised 0 withheld 0 pairs 0 one_sided 0", r.coverageAt(windowStart)[1])
+}
+
+func TestTheWindowsBesideAGap(t *testing.T) {
+	r := newRig(t, nil, nil)
+	cfg := r.config()
+	r.store(cfg)
+	last := int64(windowStart - 45)
+	r.push(last, port(1))
+	r.pushToPod(last, port(2))
+	r.pushToPod(last, port(3))
+	r.pushToPod(last, port(3), atDestination)
+	r.start(cfg)
+	r.advance(0)
+	r.stop()
+	assert.Empty(t, r.bodies())
+	r.ringClock.Advance(2 * time.Hour)
+	r.clock.Advance(2 * time.Hour)
+	first := r.clock.Now().Unix()/15*15 - 15*ringWindows
+	r.push(first, port(4))
+	r.pushToPod(first, port(5))
+	r.pushToPod(first, port(6), atDestination)
+	r.start(cfg)
+	r.run(15 * time.Second)
+	r.awaitRecords(6)
+	r.requireOn("1", "allow", "src", "")
+	r.requireOn("2", "unconfirmed", "src", "")
+	r.requireOn("3", "allow", "both", "")
+	r.requireOn("4", "allow", "src", "")
+	r.requireOn("5", "unconfirmed", "src", "")
+	r.requireOn("6", "allow", "dst", "")
+	assert.Equal(t, []string{"partial final cause not_rechecked flows 4 records 3 late 0 merged 1 discarded 0 raised 0 withheld 0 pairs 0 one_sided 0"}, r.coverageAt(last))
+	assert.Equal(t, []string{"complete final cause - flows 3 records 3 late 0 merged 0 discarded 0 raised 0 withheld 0 pairs 0 one_sided 0"}, r.coverageAt(first))
+}
+
+// A node is cut off for five windows, and sends what it had before they are listed again.
+func TestANodeThatWasCutOff(t *testing.T) {
+	const windows, middle = 7, 3
+	cut := func(i int64) bool { return i > 0 && i < windows-1 }
+	start := func(i int64) int64 { return windowStart + 15*i }
+	r := newRig(t, nil, nil)
+	cfg := r.config()
+	cfg.StartAt = StartAtNow
+	r.start(cfg)
+	for i := range int64(windows) {
+		r.push(start(i), port(1)) // by Pods on both nodes
+		r.pushToPod(start(i), port(2))
+		if !cut(i) {
+			r.pushToPod(start(i), port(2), atDestination)
+		}
+		r.run(15 * time.Second)
+	}
+	r.runTo(start(windows), 90*time.Second)
+	for i := range int64(windows) {
+		withheld := "0"
+		if i == middle { // the others have a neighbour that the destination has reported in
+			withheld = "1"
+		}
+		require.Len(t, r.coverageAt(start(i)), 1)
+		assert.Contains(t, r.coverageAt(start(i))[0], " withheld "+withheld+" ")
+	}
+	for i := range int64(windows) {
+		r.push(start(i), port(1), later60)
+		if cut(i) {
+			r.pushToPod(start(i), port(2), atDestination)
+			r.push(start(i), port(3))
+		}
+	}
+	r.pushToPod(start(middle), port(2), later60)
+	r.runTo(start(windows), 420*time.Second)
+	metadatatest.AssertEqualGoldmaneFlowsRaised(t, r.telemetry, sum(windows+1), ignore)
+
+	type sums struct {
+		counting, others int
+		packets          int64
+	}
+	got := map[[2]int64]sums{}
+	for _, logs := range r.sink.AllLogs() {
+		for _, lr := range records(logs) {
+			f, ok := flowOf(t, lr)
+			if !ok {
+				continue
+			}
+			key := [2]int64{(lr.Timestamp().AsTime().Unix() - windowStart) / 15, f.Port}
+			s := got[key]
+			if f.Counts {
+				s.counting++
+				s.packets += f.SourcePackets
+			} else {
+				s.others++
+			}
+			got[key] = s
+		}
+	}
+	want := map[[2]int64]sums{}
+	for i := range int64(windows) {
+		want[[2]int64{i, 1}] = sums{counting: 1, packets: 10}
+		want[[2]int64{i, 2}] = sums{counting: 1, packets: 10}
+		if cut(i) {
+			want[[2]int64{i, 1}] = sums{counting: 2, packets: 80} // the difference
+			want[[2]int64{i, 2}] = sums{counting: 1, others: 1, packets: 10}
+			want[[2]int64{i, 3}] = sums{counting: 1, packets: 10}
+		}
+	}
+	want[[2]int64{middle, 2}] = sums{counting: 1, packets: 80} // as it was when it left, once
+	assert.Equal(t, want, got)
+	for i := range int64(windows) {
+		require.Len(t, r.coverageAt(start(i)), 2)
+		assert.Contains(t, r.coverageAt(start(i))[1], "complete final cause - ")
+	}
+}
