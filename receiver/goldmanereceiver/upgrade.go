@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"go.opentelemetry.io/collector/extension/xextension/storage"
 	"go.uber.org/zap"
@@ -20,14 +21,18 @@ const stateBefore = 2
 // end as they are: what was handed on of them was decided by another rule.
 func (s *store) upgrade(ctx context.Context, stored []byte, st *state) error {
 	var before struct {
-		Recheck []int64 `json:"recheck"`
-		Live    []int64 `json:"live"`
+		Recheck  []int64 `json:"recheck"`
+		Rejected []int64 `json:"rejected"`
+		Live     []int64 `json:"live"`
 	}
 	err := json.Unmarshal(stored, &before)
 	st.Version = stateVersion
 	ops := []*storage.Operation{storage.DeleteOperation("outbox")}
 	for _, start := range before.Recheck {
-		h := held{Start: start, Decided: true, Known: flowlog.Coverage{Start: start, End: start + st.Window}}
+		h := held{
+			Start: start, Decided: true, Rejected: slices.Contains(before.Rejected, start),
+			Known: flowlog.Coverage{Start: start, End: start + st.Window},
+		}
 		doubt(&h.Known, flowlog.CauseNotRechecked)
 		st.hold(h)
 		ops = append(ops, storage.DeleteOperation(partKey(ledgerPart, start)))
