@@ -131,19 +131,38 @@ func uncompressed(kept []byte) (answer, error) {
 // in three bytes.
 const mostCompression = 32 << 10
 
-// partsOf reads what is stored of a window. What cannot be read is said, and left out.
-func (s *store) partsOf(ctx context.Context, h *held) *parts {
+// partsOf reads what is stored of a window. What cannot be read is said, and left out; whole
+// is false where that is the answer of a window that is not decided.
+func (s *store) partsOf(ctx context.Context, h *held) (p *parts, whole bool) {
+	unreadable := func(part string, err error) {
+		s.logger.Error("Cannot read what is kept of a window", zap.String("part", part), zap.Int64("window", h.Start), zap.Error(err))
+	}
 	get := func(part string) []byte {
 		b, err := s.client.Get(ctx, partKey(part, h.Start))
 		if err != nil {
-			s.logger.Error("Cannot read what is kept of a window", zap.String("part", part), zap.Int64("window", h.Start), zap.Error(err))
+			unreadable(part, err)
 		}
 		return b
 	}
-	p := &parts{answer: get(answerPart), ledger: get(ledgerPart), rest: get(restPart)}
+	p = &parts{answer: get(answerPart), ledger: get(ledgerPart), rest: get(restPart)}
 	var err error
 	if p.pairs, err = decodePairs(get(pairsPart)); err != nil {
-		s.logger.Error("Cannot read what was reported in a window; its neighbours are decided without it", zap.Int64("window", h.Start), zap.Error(err))
+		unreadable(pairsPart, err)
 	}
-	return p
+	if h.Decided {
+		return p, true
+	}
+	a, err := uncompressed(p.answer)
+	var reported pairs
+	if err == nil {
+		reported, _, err = pairsOf(h.Start, a)
+	}
+	if err != nil || p.answer == nil {
+		unreadable(answerPart, err)
+		return p, false
+	}
+	if !p.pairs.known {
+		p.pairs = reported
+	}
+	return p, true
 }

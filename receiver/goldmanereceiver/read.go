@@ -155,7 +155,10 @@ func (r *goldmaneReceiver) compare(h *held, p *parts, before ledger, w *window, 
 
 // missing are the kept rows whose keys are not in a ledger.
 func (r *goldmaneReceiver) missing(start int64, kept []byte, l ledger) answer {
-	w, a := r.open(start, kept)
+	w, a, ok := r.open(start, kept)
+	if !ok {
+		doubt(&r.state.held(start).Known, flowlog.CauseNotRechecked)
+	}
 	var flows []int32
 	for _, e := range w.ledger() {
 		if _, ok := l.find(e.key); !ok {

@@ -3,6 +3,7 @@ package goldmanereceiver
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -188,10 +189,7 @@ func (r *goldmaneReceiver) resume(ctx context.Context) bool {
 	r.state = r.store.load(ctx, r.windowSeconds())
 	if r.state != nil {
 		r.down = spell{r.state.Alive, r.started}
-		for i := range r.state.Held {
-			h := &r.state.Held[i]
-			r.parts[h.Start] = r.store.partsOf(ctx, h)
-		}
+		r.takeUpHeld(ctx)
 		if s := r.state.Doing; s != nil && !r.take(ctx, *s) {
 			return false
 		}
@@ -214,6 +212,24 @@ func (r *goldmaneReceiver) resume(ctx context.Context) bool {
 	}
 	r.gauges.update(r)
 	return true
+}
+
+// takeUpHeld reads what is kept of the held windows. One whose answer cannot be read, and is
+// not decided, is to be listed once more.
+func (r *goldmaneReceiver) takeUpHeld(ctx context.Context) {
+	r.state.Held = slices.DeleteFunc(r.state.Held, func(h held) bool {
+		p, whole := r.store.partsOf(ctx, &h)
+		if !whole {
+			r.state.Open = append(r.state.Open, h.Start)
+			if s := r.state.Doing; s != nil && s.Start == h.Start {
+				r.state.Doing = nil
+			}
+			return true
+		}
+		r.parts[h.Start] = p
+		return false
+	})
+	slices.Sort(r.state.Open)
 }
 
 // save stores where the receiver stands, and what more says, in one transaction.

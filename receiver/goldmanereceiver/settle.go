@@ -163,7 +163,10 @@ func (r *goldmaneReceiver) decide(after *state, h *held, s step) (*window, []*st
 			r.set.Logger.Error("Cannot read what was handed on of a window; what has counted on in it is left out", zap.Int64("window", h.Start), zap.Error(err))
 		}
 	}
-	w, a := r.open(h.Start, rows)
+	w, a, ok := r.open(h.Start, rows)
+	if !ok {
+		doubt(&h.Known, flowlog.CauseNotRechecked)
+	}
 	w.settle(by)
 	w.order()
 	h.Decided, h.Concluded = true, s.Conclude || !more
@@ -198,18 +201,18 @@ func (r *goldmaneReceiver) stored(start int64) []*storage.Operation {
 	return []*storage.Operation{put(answerPart, start, p.answer), put(ledgerPart, start, p.ledger), put(restPart, start, p.rest)}
 }
 
-// open makes flows of kept rows. What cannot be read is said: it was read once.
-func (r *goldmaneReceiver) open(start int64, kept []byte) (*window, answer) {
+// open makes flows of kept rows. It is not ok where they cannot be read, which is said: they
+// were read once.
+func (r *goldmaneReceiver) open(start int64, kept []byte) (w *window, a answer, ok bool) {
 	a, err := uncompressed(kept)
-	var w *window
 	if err == nil {
 		w, err = readWindow(start, a, r.convert, &r.convert.labels)
 	}
 	if err != nil {
 		r.set.Logger.Error("Cannot read what was kept of a window; its records are not in the trail", zap.Int64("window", start), zap.Error(err))
-		return &window{start: start}, answer{}
+		return &window{start: start, stream: flowlog.StreamFlows, event: flowlog.EventName}, answer{}, false
 	}
-	return w, a
+	return w, a, true
 }
 
 // forget drops the held windows that nobody needs any more, and returns the operations that

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/goldtrail/goldtrail/internal/flowlog"
 	"github.com/goldtrail/goldtrail/internal/goldmane"
 	"github.com/goldtrail/goldtrail/receiver/goldmanereceiver/internal/metadatatest"
 )
@@ -237,5 +238,106 @@ func TestANodeThatWasCutOff(t *testing.T) {
 	for i := range int64(windows) {
 		require.Len(t, r.coverageAt(start(i)), 2)
 		assert.Contains(t, r.coverageAt(start(i))[1], "complete final cause - ")
+	}
+}
+
+// What is kept of a window and cannot be read is said, and stops nothing.
+func TestDamageInTheStorage(t *testing.T) {
+	const decided, kept = windowStart, windowStart + 45
+	for part, test := range map[string]struct {
+		window int64
+		says   string
+		want   []string
+	}{
+		// The answers of the neighbours know the pairs of a window as well.
+		pairsPart: {kept, "Cannot read what is kept of a window", []string{
+			"complete settled cause - flows 4 records 3 late 0 merged 0 discarded 0 raised 0 withheld 1 pairs 1 one_sided 1",
+			"complete final cause - flows 4 records 4 late 1 merged 0 discarded 0 raised 0 withheld 0 pairs 1 one_sided 1",
+		}},
+		answerPart: {kept, "Cannot read what is kept of a window", []string{
+			"complete settled cause - flows 4 records 3 late 0 merged 0 discarded 0 raised 0 withheld 1 pairs 1 one_sided 1",
+			"complete final cause - flows 4 records 4 late 1 merged 0 discarded 0 raised 0 withheld 0 pairs 1 one_sided 1",
+		}},
+		ledgerPart: {decided, "Cannot read what was handed on of a window", []string{
+			"complete settled cause - flows 4 records 3 late 0 merged 0 discarded 0 raised 0 withheld 1 pairs 0 one_sided 0",
+			"partial final cause not_rechecked flows 4 records 4 late 1 merged 0 discarded 0 raised 0 withheld 0 pairs 0 one_sided 0",
+		}},
+		restPart: {decided, "Cannot read what was kept of a window", []string{
+			"complete settled cause - flows 4 records 3 late 0 merged 0 discarded 0 raised 0 withheld 1 pairs 0 one_sided 0",
+			"partial final cause not_rechecked flows 4 records 3 late 0 merged 0 discarded 0 raised 0 withheld 0 pairs 0 one_sided 0",
+		}},
+	} {
+		t.Run(part, func(t *testing.T) {
+			r := newRig(t, nil, nil)
+			cfg := r.config()
+			cfg.StartAt = StartAtNow
+			memory := r.memorize(cfg, nil)
+			r.start(cfg)
+			for i := range int64(6) {
+				start := windowStart + 15*i
+				r.push(start, port(1))
+				r.push(start, port(2))
+				r.push(start, port(3))
+				r.pushToPod(start, port(4))
+				r.run(15 * time.Second)
+			}
+			r.runTo(windowStart, 95*time.Second)
+			r.stop()
+			key := partKey(part, test.window)
+			require.Contains(t, memory.keys(), key)
+			require.NoError(t, memory.Set(t.Context(), key, []byte("garbage")))
+			r.start(cfg)
+			r.runTo(windowStart, 500*time.Second)
+			assert.True(t, r.logContains(test.says)())
+			assert.Equal(t, test.want, r.coverageAt(test.window))
+			for i := range int64(6) {
+				start := windowStart + 15*i
+				require.Len(t, r.coverageAt(start), 2)
+				if start != test.window {
+					assert.True(t, strings.HasPrefix(r.coverageAt(start)[1], "complete final cause - flows 4 records 4 late 1 "), r.coverageAt(start)[1])
+				}
+			}
+		})
+	}
+	t.Run("state", func(t *testing.T) {
+		r := newRig(t, nil, nil)
+		cfg := r.config()
+		r.memorize(cfg, map[string][]byte{stateKey: []byte("garbage")})
+		r.push(windowStart-90, port(1))
+		r.start(cfg)
+		r.awaitRecords(1)
+		assert.True(t, r.logContains("Cannot understand the stored cursor")())
+	})
+}
+
+// Verdicts and sums are the same whether reports are merged or not.
+func TestSumsDoNotDependOnMerging(t *testing.T) {
+	type outcome struct{ connects, action string }
+	sums := func(merge bool, seed uint64) (map[outcome]flowlog.Counters, map[string]int64) {
+		all := append(rows(seed), row(port(1)), row(port(2), atDestination), // one side only
+			row(port(3)), row(port(3), atDestination), row(port(3), atDestination, denied)) // two verdicts
+		w, _ := assemble(t, merge, all...)
+		sums, actions := map[outcome]flowlog.Counters{}, map[string]int64{}
+		for _, r := range w.records {
+			f := &w.flows[r.flow]
+			if !f.Counts {
+				continue
+			}
+			of := outcome{strings.Join(strings.Fields(r.line)[2:6], " "), f.Action}
+			sum := sums[of]
+			sum.Add(&f.Counters)
+			sums[of] = sum
+			actions[f.Action]++
+		}
+		return sums, actions
+	}
+	for seed := range uint64(5) {
+		together, actions := sums(true, seed)
+		apart, same := sums(false, seed)
+		assert.Equal(t, apart, together)
+		assert.Equal(t, same, actions)
+		for _, action := range []string{flowlog.ActionAllow, flowlog.ActionDeny, flowlog.ActionUnconfirmed} {
+			assert.Positive(t, actions[action], action)
+		}
 	}
 }
