@@ -210,6 +210,61 @@ func TestKeysThatDifferInPolicyOrderAreOne(t *testing.T) {
 	assert.Equal(t, []flowlog.Label{{Key: "app", Value: "web"}}, w.flows[w.records[0].flow].Source.Labels, "labels are the intersection")
 }
 
+// Where policies change, a node reports a flow once for each set that it saw, each time with
+// the whole counters; several nodes report what each of them has.
+func TestRowsThatDifferInPoliciesOnly(t *testing.T) {
+	by := func(policy string) func(*goldmane.Flow) {
+		return func(f *goldmane.Flow) {
+			f.Key.Policies = &goldmane.PolicyTrace{EnforcedPolicies: []*goldmane.PolicyHit{
+				{Kind: goldmane.PolicyKind_NetworkPolicy, Tier: "default", Namespace: "frontend", Name: policy, Action: goldmane.Action_Allow},
+			}}
+		}
+	}
+	other := func(f *goldmane.Flow) { f.PacketsOut, f.NumConnectionsStarted = 7, 1 }
+	const api = "frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp "
+	for name, test := range map[string]struct {
+		rows   []*goldmane.FlowResult
+		want   []string // without what follows " via"
+		merged merged
+	}{
+		"equal counters are one traffic": {
+			[]*goldmane.FlowResult{row(by("old")), row(by("new"))},
+			[]string{"v2 unconfirmed " + api + "src 3/2 10/1000 8/800 split:2"}, merged{byPolicies: 1},
+		},
+		"others are of several nodes": {
+			[]*goldmane.FlowResult{row(by("old")), row(by("new"), other)},
+			[]string{"v2 unconfirmed " + api + "src 4/4/2 17/2000 16/1600 split:2"}, merged{byPolicies: 1},
+		},
+		"both": {
+			[]*goldmane.FlowResult{row(by("a")), row(by("b"), other), row(by("c")), row(by("d"), other)},
+			[]string{"v2 unconfirmed " + api + "src 4/4/2 17/2000 16/1600 split:4"}, merged{byPolicies: 3},
+		},
+		"merged with the other side's report": {
+			[]*goldmane.FlowResult{row(by("old")), row(by("new")), row(atDestination)},
+			[]string{"v2 allow " + api + "both 3/2 10/1000 8/800 split:2"}, merged{byPolicies: 1, byReporter: 1},
+		},
+		"two verdicts are two": {
+			[]*goldmane.FlowResult{row(atDestination), row(atDestination, denied)},
+			[]string{"v2 allow " + api + "dst 3/2 10/1000 8/800", "v2 deny " + api + "dst 3/2 10/1000 8/800"}, merged{},
+		},
+		"two Services are two": {
+			[]*goldmane.FlowResult{row(by("old")), row(by("new"), func(f *goldmane.Flow) { f.Key.DestServiceName = "other" })},
+			[]string{"v2 unconfirmed " + api + "src 3/2 10/1000 8/800", "v2 unconfirmed " + api + "src 3/2 10/1000 8/800"}, merged{},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, _ := assemble(t, true, test.rows...)
+			var got []string
+			for _, line := range lines(w) {
+				line, _, _ = strings.Cut(line, " via ")
+				got = append(got, line)
+			}
+			assert.Equal(t, test.want, got)
+			assert.Equal(t, test.merged, w.merged)
+		})
+	}
+}
+
 func TestOddRows(t *testing.T) {
 	for name, test := range map[string]struct {
 		row       *goldmane.FlowResult

@@ -141,6 +141,33 @@ func TestReaderSkipsUnknownFields(t *testing.T) {
 	assertSame(t, list)
 }
 
+// Calico adds the addresses of both ends to a flow, repeated strings (calico#13063): they are
+// skipped, and what stands around them is read.
+func TestReaderSkipsAddresses(t *testing.T) {
+	flow := func(f *goldmane.Flow) {
+		var addresses []byte
+		for _, number := range []protowire.Number{13, 14} {
+			for _, ip := range []string{"10.0.0.1", "2001:db8::1", ""} {
+				addresses = protowire.AppendString(protowire.AppendTag(addresses, number, protowire.BytesType), ip)
+			}
+		}
+		f.ProtoReflect().SetUnknown(addresses)
+	}
+	with, without := []*goldmane.FlowResult{row(flow), row(atDestination, flow)}, []*goldmane.FlowResult{row(), row(atDestination)}
+	assertSame(t, &goldmane.FlowListResult{Flows: with})
+	got, c := assemble(t, true, with...)
+	want, _ := assemble(t, true, without...)
+	assert.Equal(t, lines(want), lines(got))
+	assert.Zero(t, c.discarded)
+	assert.Zero(t, c.odd)
+	p, n, err := pairsOf(windowStart, encode(t, with...))
+	require.NoError(t, err)
+	q, _, err := pairsOf(windowStart, encode(t, without...))
+	require.NoError(t, err)
+	assert.Equal(t, 2, n)
+	assert.Equal(t, q, p)
+}
+
 func TestReaderRefusesWhatIsNoMessage(t *testing.T) {
 	b, err := proto.Marshal(&goldmane.FlowListResult{Flows: []*goldmane.FlowResult{row()}})
 	require.NoError(t, err)
