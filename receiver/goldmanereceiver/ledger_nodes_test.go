@@ -38,12 +38,28 @@ func (g gift) times() int64 {
 }
 
 const (
-	// portsAWindow have a report of the source in every window, and one in
-	// portsWithDestination of them one of the destination too.
-	portsAWindow         = 12
-	portsWithDestination = 3
-	nodeCount            = 3
+	// portsAWindow have a report of the source in every window, and of the destination too,
+	// by another node and at another time, but for one in portsConfirmed: nobody confirms
+	// those. Two in a window are too few for silent nodes.
+	portsAWindow   = 12
+	portsConfirmed = 6
+	nodeCount      = 3
+	// outerPorts and those above are on the internet: the source's node decides alone.
+	outerPorts = 1000
 )
+
+// confirmed reports whether a port's flows have a destination that reports.
+func confirmed(port int64) bool { return port < outerPorts && port%portsConfirmed != 0 }
+
+// other is the report of the other side.
+func (r nodeReport) other() nodeReport {
+	if r.reporter == flowlog.ReporterSource {
+		r.reporter = flowlog.ReporterDestination
+	} else {
+		r.reporter = flowlog.ReporterSource
+	}
+	return r
+}
 
 // nodes give Goldmane flows, as Felix does: most when their window is over, one in ten
 // after it was streamed, one in fifty after it has settled. One in eight counts more later,
@@ -121,10 +137,11 @@ func (n *nodes) run() {
 		if !n.wait(n.clock.Until(start.Add(n.window))) {
 			return
 		}
-		for port := range int64(portsAWindow) {
-			n.giveLater(nodeReport{port + 1, start.Unix(), flowlog.ReporterSource})
-			if port%portsWithDestination == 0 {
-				n.giveLater(nodeReport{port + 1, start.Unix(), flowlog.ReporterDestination})
+		for port := int64(1); port <= portsAWindow; port++ {
+			source := nodeReport{port, start.Unix(), flowlog.ReporterSource}
+			n.giveLater(source)
+			if confirmed(port) {
+				n.giveLater(source.other())
 			}
 		}
 	}
@@ -203,6 +220,9 @@ func (n *nodes) of(r nodeReport, times int64) *node {
 
 func (n *nodes) flow(r nodeReport) *goldmane.Flow {
 	f := row(port(r.port)).Flow
+	if r.port >= outerPorts {
+		toInternet(f)
+	}
 	if r.reporter == flowlog.ReporterDestination {
 		atDestination(f)
 	}

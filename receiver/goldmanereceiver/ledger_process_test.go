@@ -53,6 +53,7 @@ func (c *child) config() *Config {
 	cfg.Endpoint, cfg.TLS.Insecure, cfg.StorageID = c.Goldmane, true, &fileStorage
 	scale := func(d *time.Duration) { *d = time.Duration(float64(*d) * c.Window.Seconds() / defaultWindow.Seconds()) }
 	cfg.Window = c.Window
+	scale(&cfg.FlushInterval)
 	scale(&cfg.SettleDelay)
 	scale(&cfg.RecheckDelay)
 	scale(&cfg.Retry.MaxInterval)

@@ -43,8 +43,9 @@ type received struct {
 	at                     time.Time
 	start, end, port, rows int64
 	packets                int64 // the source's
-	reporter, status       string
-	cause                  string
+	action, reporter       string
+	counts                 bool
+	status, cause          string
 	final                  bool
 }
 
@@ -60,6 +61,10 @@ func newReceived(lr plog.LogRecord) received {
 			r.port = v.Int()
 		case flowlog.CoverageFlows:
 			r.rows = v.Int()
+		case flowlog.FlowAction:
+			r.action = v.Str()
+		case flowlog.FlowCounts:
+			r.counts = v.Bool()
 		case flowlog.FlowReporter:
 			r.reporter = v.Str()
 		case flowlog.FlowSourcePackets:
