@@ -112,6 +112,57 @@ func TestAWindowThatFailsKeepsOnlyWhatNeedsIt(t *testing.T) {
 	assert.Len(t, r.coverageAt(failing), 1)
 }
 
+// When an hour is caught up on, each window still waits for those within reach, whatever time
+// it is.
+func TestHistoryIsDecidedByTheWindowsAround(t *testing.T) {
+	const start = windowStart - 15*100
+	r := newRig(t, nil, nil)
+	r.pushToPod(start, port(1))
+	r.pushToPod(start+30, port(1), atDestination)
+	r.pushToPod(start, port(2), atDestination)
+	r.pushToPod(start+15, port(2))
+	r.start(r.config())
+	r.awaitRecords(4)
+	words := func(p string) []string {
+		var all []string
+		for _, line := range r.on(p) {
+			words := strings.Fields(line)
+			all = append(all, strings.Join(append([]string{words[1], words[6]}, words[11:]...), " "))
+		}
+		return all
+	}
+	assert.Equal(t, []string{"allow dst uncounted", "allow src"}, words("1"))
+	assert.Equal(t, []string{"allow dst uncounted", "allow src"}, words("2"))
+	assert.Len(t, r.coverageAt(start), 1, "the first word is the final one")
+}
+
+// So it is with the windows that could not be listed again in time.
+func TestAfterAShortOutageWindowsAreConcludedByTheWindowsAround(t *testing.T) {
+	r := newRig(t, nil, nil)
+	cfg := r.config()
+	cfg.StartAt = StartAtNow
+	r.store(cfg)
+	r.start(cfg)
+	r.pushToPod(windowStart, port(1))
+	r.runTo(windowStart, 80*time.Second)
+	assert.Empty(t, r.bodies())
+	r.stop()
+	r.pushToPod(windowStart+30, port(1), atDestination) // late
+	r.ringClock.Advance(10 * time.Minute)
+	r.clock.Advance(10 * time.Minute)
+	r.start(cfg)
+	r.run(15 * time.Second)
+	r.awaitRecords(2)
+	lines := r.on("1")
+	assert.Contains(t, lines[0], " dst ")
+	assert.True(t, strings.HasSuffix(lines[0], " uncounted late"), lines[0])
+	assert.True(t, strings.HasPrefix(lines[1], "v2 allow "), lines[1])
+	assert.True(t, strings.HasSuffix(lines[1], " late"), lines[1])
+	for _, start := range []int64{windowStart, windowStart + 15, windowStart + 30} {
+		assert.Contains(t, r.coverageAt(start)[1], "complete final ")
+	}
+}
+
 func TestTheFirstWindowOfTheTrail(t *testing.T) {
 	r := newRig(t, nil, nil)
 	cfg := r.config()
