@@ -214,7 +214,7 @@ func (l *ledgerRun) killBetweenBatches() {
 		l.nodes.wg.Go(func() { l.nodes.give(nodeReport{outerPorts + i, window, flowlog.ReporterSource}) })
 	}
 	l.eventually(func() bool { return l.nodes.has(window) > batchRecords }, "the nodes should give a large window")
-	held := l.sink.keepWaiting(func(batch []received) bool { 
+	held := l.sink.keepWaiting(func(batch []received) bool {
 		return len(batch) == batchRecords && batch[0].event == flowlog.EventName
 	})
 	l.start()
