@@ -136,6 +136,28 @@ func TestHistoryIsDecidedByTheWindowsAround(t *testing.T) {
 	assert.Len(t, r.coverageAt(start), 1, "the first word is the final one")
 }
 
+// One call that fails while an hour is caught up on is no reason to decide without.
+func TestOneFailureInHistoryChangesNothing(t *testing.T) {
+	const start = windowStart - 15*100
+	var failed atomic.Bool
+	r := newRig(t, nil, func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		if req.(*goldmane.FlowListRequest).StartTimeGte == start+15 && failed.CompareAndSwap(false, true) {
+			return nil, status.Error(codes.Internal, "broken")
+		}
+		return handler(ctx, req)
+	})
+	r.pushToPod(start, port(1))
+	r.pushToPod(start+15, port(1), atDestination)
+	r.start(r.config())
+	r.pass(10*time.Millisecond, func() bool { return len(r.coverage()) >= ringWindows-5 }, "it should read the hour")
+	r.awaitRecords(2)
+	assert.Contains(t, r.on("1")[0], "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 1/tcp dst ")
+	assert.True(t, strings.HasSuffix(r.on("1")[0], " uncounted"))
+	assert.Contains(t, r.on("1")[1], "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 1/tcp src ")
+	assert.NotContains(t, r.on("1")[1], " late")
+	assert.Len(t, r.coverageAt(start), 1)
+}
+
 // So it is with the windows that could not be listed again in time.
 func TestAfterAShortOutageWindowsAreConcludedByTheWindowsAround(t *testing.T) {
 	r := newRig(t, nil, nil)
