@@ -157,7 +157,8 @@ func (s *store) partsOf(ctx context.Context, h *held) (p *parts, whole bool) {
 	if err == nil {
 		reported, _, err = pairsOf(h.Start, a)
 	}
-	if err != nil || p.answer == nil {
+	// Of a window without flows there is no answer.
+	if err != nil || p.answer == nil && h.Known.Flows > 0 {
 		unreadable(answerPart, err)
 		return p, false
 	}

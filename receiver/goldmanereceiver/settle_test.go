@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -372,6 +373,13 @@ func TestDamageInTheStorage(t *testing.T) {
 			}
 		})
 	}
+	t.Run("nothing is kept of an empty answer", func(t *testing.T) {
+		keep := &store{client: &memory{kept: map[string][]byte{}}, logger: zap.NewNop()}
+		for flows, whole := range map[int64]bool{0: true, 1: false} {
+			_, ok := keep.partsOf(t.Context(), &held{Start: windowStart, Known: flowlog.Coverage{Flows: flows}})
+			assert.Equal(t, whole, ok)
+		}
+	})
 	t.Run("state", func(t *testing.T) {
 		r := newRig(t, nil, nil)
 		cfg := r.config()
