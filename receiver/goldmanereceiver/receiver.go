@@ -172,8 +172,9 @@ func (r *goldmaneReceiver) run(ctx context.Context) {
 // lookAt lists a task's window, if Goldmane is there and still has it. It returns false when
 // ctx has ended.
 func (r *goldmaneReceiver) lookAt(ctx context.Context, t *task) bool {
-	if !r.inContact() && !r.makeContact(ctx) {
-		return ctx.Err() == nil
+	if !r.inContact() {
+		r.makeContact(ctx)
+		return ctx.Err() == nil // where Goldmane was restarted, something else is to be done now
 	}
 	if r.accountForLost(ctx) {
 		return ctx.Err() == nil

@@ -88,6 +88,7 @@ func TestACursorSparesRepeatsAfterARestart(t *testing.T) {
 		assert.LessOrEqual(t, n, 2, "%s: settled once, final once", start)
 	}
 	assert.Equal(t, 1, strings.Count(strings.Join(r.bodies(), "\n"), " late"))
+	assert.False(t, r.logContains("Cannot read what is kept")(), "of windows without flows nothing is kept")
 }
 
 func TestStartAtNow(t *testing.T) {
@@ -254,6 +255,32 @@ func TestGoldmaneRestarts(t *testing.T) {
 			}))
 			metadatatest.AssertEqualGoldmaneRestarts(t, r.telemetry, sum(1), ignore)
 		})
+	}
+}
+
+// What was unread when Goldmane was restarted, and is older than what nodes send again, is
+// in a gap and nowhere else, the window that was about to be read among it.
+func TestAWindowIsInAGapOrHasAFinalWord(t *testing.T) {
+	r := newRig(t, nil, nil)
+	for i := range int64(100) {
+		r.push(windowStart-15*i, port(1))
+	}
+	cfg := r.config()
+	cfg.RecheckDelay = 0
+	r.start(cfg)
+	r.awaitRecords(95)
+	r.advance(0)
+	r.server.Stop()
+	r.ringClock.Advance(20 * time.Minute)
+	r.clock.Advance(20 * time.Minute)
+	r.replace()
+	r.pass(10*time.Millisecond, r.logContains("Goldmane has lost its flows"), "the restart should be found out")
+	r.run(5 * time.Minute)
+	gap := "v2 gap 2023-11-14T22:13:00Z 2023-11-14T22:28:30Z missing final cause goldmane_restart windows 62"
+	require.Contains(t, r.coverage(), gap)
+	windows := windowsOf(r.coverage())
+	for start := int64(windowStart - 30); start < windowStart+15*60; start += 15 {
+		assert.Zero(t, windows[time.Unix(start, 0).UTC().Format(time.RFC3339)], "it is in the gap")
 	}
 }
 
