@@ -45,7 +45,7 @@ func readCapture(t *testing.T, name string) capture {
 	t.Helper()
 	archive, err := zip.OpenReader(filepath.Join("testdata", "captures", name+".zip"))
 	require.NoError(t, err)
-	defer archive.Close()
+	defer func() { require.NoError(t, archive.Close()) }()
 	c := capture{}
 	for _, file := range archive.File {
 		start, age, _ := strings.Cut(strings.TrimSuffix(file.Name, ".pb"), "-")

@@ -129,7 +129,7 @@ func (c *Config) defaultSettleDelay() time.Duration {
 	if c.Window <= 0 {
 		return 0
 	}
-	return (c.leastSettleDelay() + c.Window - 1) / c.Window * c.Window
+	return (c.leastSettleDelay() + c.Window - 1).Truncate(c.Window)
 }
 
 // reachWindows is how many windows the two ends' reports of one packet may stand apart: each

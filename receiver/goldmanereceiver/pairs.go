@@ -95,15 +95,15 @@ func appendEnd(buf []byte, kind goldmane.EndpointType, namespace, name string) [
 func (f *wireFlow) reports() reports {
 	var said reports
 	packets := f.packetsIn != 0 || f.packetsOut != 0
-	switch {
-	case f.reporter == goldmane.Reporter_Src:
+	switch f.reporter {
+	case goldmane.Reporter_Src:
 		if packets {
 			said |= sourceSent
 			if f.action == goldmane.Action_Allow {
 				said |= sourceAllowed
 			}
 		}
-	case f.reporter == goldmane.Reporter_Dst:
+	case goldmane.Reporter_Dst:
 		if packets {
 			said |= destinationGot
 		}
@@ -113,6 +113,7 @@ func (f *wireFlow) reports() reports {
 		case f.action == goldmane.Action_Deny && packets:
 			said |= destinationDenied
 		}
+	default: // a number that nobody knows is no evidence
 	}
 	if normal(f.service.name) != "" {
 		said |= serviceNamed

@@ -210,7 +210,7 @@ func TestTheWindowsBesideAGap(t *testing.T) {
 	r := newRig(t, nil, nil)
 	cfg := r.config()
 	r.store(cfg)
-	last := int64(windowStart - 45)
+	last := windowStart - 45
 	r.push(last, port(1))
 	r.pushToPod(last, port(2))
 	r.pushToPod(last, port(3))

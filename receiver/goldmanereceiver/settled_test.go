@@ -279,7 +279,7 @@ func TestAWindowIsInAGapOrHasAFinalWord(t *testing.T) {
 	gap := "v2 gap 2023-11-14T22:13:00Z 2023-11-14T22:28:30Z missing final cause goldmane_restart windows 62"
 	require.Contains(t, r.coverage(), gap)
 	windows := windowsOf(r.coverage())
-	for start := int64(windowStart - 30); start < windowStart+15*60; start += 15 {
+	for start := windowStart - 30; start < windowStart+15*60; start += 15 {
 		assert.Zero(t, windows[time.Unix(start, 0).UTC().Format(time.RFC3339)], "it is in the gap")
 	}
 }

@@ -30,7 +30,7 @@ func TestAnOlderVersionsCursorIsTakenUp(t *testing.T) {
 		fmt.Sprintf("live/%d", next):     []byte("what the lane brought"),
 		"outbox":                         []byte("what was about to be handed on"),
 	})
-	for start := int64(first); start <= next; start += 15 {
+	for start := first; start <= next; start += 15 {
 		r.push(start, port(1))
 	}
 	r.start(cfg)
@@ -40,7 +40,7 @@ func TestAnOlderVersionsCursorIsTakenUp(t *testing.T) {
 	require.True(t, r.logContains("The cursor of an older version is taken up")())
 
 	windows := windowsOf(r.coverage())
-	for start := int64(windowStart - 15*ringWindows); start < next; start += 15 {
+	for start := windowStart - 15*ringWindows; start < next; start += 15 {
 		at := time.Unix(start, 0).UTC().Format(time.RFC3339)
 		if start < first {
 			assert.Zero(t, windows[at], at)

@@ -94,11 +94,11 @@ func (w *window) withhold(flow int32) {
 }
 
 // isHeld reports whether a flow is withheld, or part of one that is.
-func (w *window) isHeld(flow int32) bool { return w.held != nil && w.held[w.whole(flow)] }
+func (w *window) isHeld(flow int32) bool { return len(w.held) > 0 && w.held[w.whole(flow)] }
 
 // whole is the flow that a flow became part of, itself where it did not.
 func (w *window) whole(flow int32) int32 {
-	for w.joined != nil && w.joined[flow] != flow {
+	for len(w.joined) > 0 && w.joined[flow] != flow {
 		flow = w.joined[flow]
 	}
 	return flow

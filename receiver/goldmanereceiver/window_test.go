@@ -229,27 +229,33 @@ func TestRowsThatDifferInPoliciesOnly(t *testing.T) {
 	}{
 		"equal counters are one traffic": {
 			[]*goldmane.FlowResult{row(by("old")), row(by("new"))},
-			[]string{"v2 unconfirmed " + api + "src 3/2 10/1000 8/800 split:2"}, merged{byPolicies: 1},
+			[]string{"v2 unconfirmed " + api + "src 3/2 10/1000 8/800 split:2"},
+			merged{byPolicies: 1},
 		},
 		"others are of several nodes": {
 			[]*goldmane.FlowResult{row(by("old")), row(by("new"), other)},
-			[]string{"v2 unconfirmed " + api + "src 4/4/2 17/2000 16/1600 split:2"}, merged{byPolicies: 1},
+			[]string{"v2 unconfirmed " + api + "src 4/4/2 17/2000 16/1600 split:2"},
+			merged{byPolicies: 1},
 		},
 		"both": {
 			[]*goldmane.FlowResult{row(by("a")), row(by("b"), other), row(by("c")), row(by("d"), other)},
-			[]string{"v2 unconfirmed " + api + "src 4/4/2 17/2000 16/1600 split:4"}, merged{byPolicies: 3},
+			[]string{"v2 unconfirmed " + api + "src 4/4/2 17/2000 16/1600 split:4"},
+			merged{byPolicies: 3},
 		},
 		"merged with the other side's report": {
 			[]*goldmane.FlowResult{row(by("old")), row(by("new")), row(atDestination)},
-			[]string{"v2 allow " + api + "both 3/2 10/1000 8/800 split:2"}, merged{byPolicies: 1, byReporter: 1},
+			[]string{"v2 allow " + api + "both 3/2 10/1000 8/800 split:2"},
+			merged{byPolicies: 1, byReporter: 1},
 		},
 		"two verdicts are two": {
 			[]*goldmane.FlowResult{row(atDestination), row(atDestination, denied)},
-			[]string{"v2 allow " + api + "dst 3/2 10/1000 8/800", "v2 deny " + api + "dst 3/2 10/1000 8/800"}, merged{},
+			[]string{"v2 allow " + api + "dst 3/2 10/1000 8/800", "v2 deny " + api + "dst 3/2 10/1000 8/800"},
+			merged{},
 		},
 		"two Services are two": {
 			[]*goldmane.FlowResult{row(by("old")), row(by("new"), func(f *goldmane.Flow) { f.Key.DestServiceName = "other" })},
-			[]string{"v2 unconfirmed " + api + "src 3/2 10/1000 8/800", "v2 unconfirmed " + api + "src 3/2 10/1000 8/800"}, merged{},
+			[]string{"v2 unconfirmed " + api + "src 3/2 10/1000 8/800", "v2 unconfirmed " + api + "src 3/2 10/1000 8/800"},
+			merged{},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

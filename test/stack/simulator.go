@@ -128,5 +128,6 @@ func (p *Process) Truth(ctx context.Context, from, to time.Time) ([]traffic.Trut
 		return nil, fmt.Errorf("%s: %s: %s", url, resp.Status, strings.TrimSpace(string(body)))
 	}
 	var truth []traffic.Truth
-	return truth, json.Unmarshal(body, &truth)
+	err = json.Unmarshal(body, &truth)
+	return truth, err
 }
