@@ -99,7 +99,8 @@ const (
 	FlowDestinationBytes     = "calico.flow.destination.bytes"
 	FlowConnectionsStarted   = "calico.flow.connections.started"
 	FlowConnectionsCompleted = "calico.flow.connections.completed"
-	FlowConnectionsLive      = "calico.flow.connections.live" // at the window's end
+	// FlowConnectionsLive are all that were seen, those that ended included.
+	FlowConnectionsLive = "calico.flow.connections.live"
 
 	// PolicyDeciding is the hit that made FlowAction what it is.
 	PolicyDeciding = "calico.policy.deciding"

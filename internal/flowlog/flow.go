@@ -73,7 +73,8 @@ type Counters struct {
 	DestinationPackets, DestinationBytes int64
 	ConnectionsStarted                   int64
 	ConnectionsCompleted                 int64
-	// ConnectionsLive are those alive at the window's end.
+	// ConnectionsLive are those that a node saw in its flush, those that ended in it
+	// included.
 	ConnectionsLive int64
 }
 

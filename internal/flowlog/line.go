@@ -143,11 +143,11 @@ func (f *Flow) parseReporter(s string) error {
 	return nil
 }
 
-// appendConnections writes started/completed, and /live where that is not their
-// difference: it is in 87 % of the simulated cluster's records.
+// appendConnections writes started/completed, and /live where that is not what started:
+// it is in 60 % of what real Felixes reported, and in 64 % of the simulated cluster's records.
 func (f *Flow) appendConnections(b []byte) []byte {
 	b = appendCounts(b, f.ConnectionsStarted, f.ConnectionsCompleted)
-	if f.ConnectionsLive != f.ConnectionsStarted-f.ConnectionsCompleted {
+	if f.ConnectionsLive != f.ConnectionsStarted {
 		b = append(b, '/')
 		b = appendCounts(b, f.ConnectionsLive)
 	}
@@ -159,7 +159,7 @@ func (f *Flow) parseConnections(s string) error {
 		return parseCounts(s, &f.ConnectionsStarted, &f.ConnectionsCompleted, &f.ConnectionsLive)
 	}
 	err := parseCounts(s, &f.ConnectionsStarted, &f.ConnectionsCompleted)
-	f.ConnectionsLive = f.ConnectionsStarted - f.ConnectionsCompleted
+	f.ConnectionsLive = f.ConnectionsStarted
 	return err
 }
 

@@ -26,7 +26,7 @@ func (r *goldmaneReceiver) deliver(ctx context.Context, w *window) (rejected int
 		if rejected += n; !ok {
 			return rejected, false
 		}
-		if n == 0 {
+		if n == 0 && w.event == flowlog.EventName { // previews have a counter of their own
 			r.count.GoldmaneRecordsEmitted.Add(ctx, int64(hi-lo))
 		}
 	}

@@ -123,9 +123,9 @@ func told(w *window, r *record) string {
 }
 
 const (
-	bySource = "v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -"
-	byBoth   = "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both 3/2 10/1000 8/800 via payments/api:http:80 by np:default/payments/allow-web#0=allow egress profile:kns.frontend#0=allow ingress np:default/payments/allow-web#0=allow pending - -"
-	byDest   = "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp dst 3/2 10/1000 8/800 via - by np:default/payments/allow-web#0=allow egress - ingress np:default/payments/allow-web#0=allow pending - -"
+	bySource = "v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2/1 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -"
+	byBoth   = "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both 3/2/1 10/1000 8/800 via payments/api:http:80 by np:default/payments/allow-web#0=allow egress profile:kns.frontend#0=allow ingress np:default/payments/allow-web#0=allow pending - -"
+	byDest   = "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp dst 3/2/1 10/1000 8/800 via - by np:default/payments/allow-web#0=allow egress - ingress np:default/payments/allow-web#0=allow pending - -"
 )
 
 // uncounted is the line of the same record where it is in no sum.
@@ -146,12 +146,12 @@ func TestMergeReporters(t *testing.T) {
 		"both sides":    {[]*goldmane.FlowResult{row(), row(atDestination)}, []string{byBoth}, 1},
 		"the source allows, the destination denies": {
 			[]*goldmane.FlowResult{row(), row(atDestination, denied)},
-			[]string{"v2 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both,allow/deny 3/2 10/1000 8/800 via payments/api:http:80 by " + eot + " egress profile:kns.frontend#0=allow ingress " + eot + " pending - -"},
+			[]string{"v2 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp both,allow/deny 3/2/1 10/1000 8/800 via payments/api:http:80 by " + eot + " egress profile:kns.frontend#0=allow ingress " + eot + " pending - -"},
 			1,
 		},
 		"what the source denied does not reach the destination": {
 			[]*goldmane.FlowResult{row(denied), row(atDestination)},
-			[]string{uncounted(byDest), "v2 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by " + eot + " egress " + eot + " ingress - pending - -"},
+			[]string{uncounted(byDest), "v2 deny frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2/1 10/1000 8/800 via payments/api:http:80 by " + eot + " egress " + eot + " ingress - pending - -"},
 			0,
 		},
 		"through a Service and past it, one verdict for both": {
@@ -169,7 +169,7 @@ func TestMergeReporters(t *testing.T) {
 		},
 		"other ports are other edges": {
 			[]*goldmane.FlowResult{row(), row(atDestination, func(f *goldmane.Flow) { f.Key.DestPort = 8081 })},
-			[]string{bySource, "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8081/tcp dst 3/2 10/1000 8/800 via - by np:default/payments/allow-web#0=allow egress - ingress np:default/payments/allow-web#0=allow pending - -"},
+			[]string{bySource, "v2 allow frontend/web-5f7d-* -> payments/api-7d9c-* 8081/tcp dst 3/2/1 10/1000 8/800 via - by np:default/payments/allow-web#0=allow egress - ingress np:default/payments/allow-web#0=allow pending - -"},
 			0,
 		},
 	} {
@@ -205,7 +205,7 @@ func TestKeysThatDifferInPolicyOrderAreOne(t *testing.T) {
 	}
 	labels := func(f *goldmane.Flow) { f.SourceLabels = []string{"app=web", "canary=yes"} }
 	w, _ := assemble(t, true, row(trace(0, 1)), row(trace(1, 0), labels))
-	assert.Equal(t, []string{"v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 6/4 20/2000 16/1600 via payments/api:http:80 by cnp:default/payments/api#0=allow egress gnp:security/quarantine#2=pass,cnp:default/payments/api#0=allow ingress - pending - -"}, lines(w))
+	assert.Equal(t, []string{"v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 6/4/2 20/2000 16/1600 via payments/api:http:80 by cnp:default/payments/api#0=allow egress gnp:security/quarantine#2=pass,cnp:default/payments/api#0=allow ingress - pending - -"}, lines(w))
 	assert.Equal(t, merged{byPolicyOrder: 1}, w.merged)
 	assert.Equal(t, []flowlog.Label{{Key: "app", Value: "web"}}, w.flows[w.records[0].flow].Source.Labels, "labels are the intersection")
 }
@@ -229,7 +229,7 @@ func TestRowsThatDifferInPoliciesOnly(t *testing.T) {
 	}{
 		"equal counters are one traffic": {
 			[]*goldmane.FlowResult{row(by("old")), row(by("new"))},
-			[]string{"v2 unconfirmed " + api + "src 3/2 10/1000 8/800 split:2"},
+			[]string{"v2 unconfirmed " + api + "src 3/2/1 10/1000 8/800 split:2"},
 			merged{byPolicies: 1},
 		},
 		"others are of several nodes": {
@@ -244,17 +244,17 @@ func TestRowsThatDifferInPoliciesOnly(t *testing.T) {
 		},
 		"merged with the other side's report": {
 			[]*goldmane.FlowResult{row(by("old")), row(by("new")), row(atDestination)},
-			[]string{"v2 allow " + api + "both 3/2 10/1000 8/800 split:2"},
+			[]string{"v2 allow " + api + "both 3/2/1 10/1000 8/800 split:2"},
 			merged{byPolicies: 1, byReporter: 1},
 		},
 		"two verdicts are two": {
 			[]*goldmane.FlowResult{row(atDestination), row(atDestination, denied)},
-			[]string{"v2 allow " + api + "dst 3/2 10/1000 8/800", "v2 deny " + api + "dst 3/2 10/1000 8/800"},
+			[]string{"v2 allow " + api + "dst 3/2/1 10/1000 8/800", "v2 deny " + api + "dst 3/2/1 10/1000 8/800"},
 			merged{},
 		},
 		"two Services are two": {
 			[]*goldmane.FlowResult{row(by("old")), row(by("new"), func(f *goldmane.Flow) { f.Key.DestServiceName = "other" })},
-			[]string{"v2 unconfirmed " + api + "src 3/2 10/1000 8/800", "v2 unconfirmed " + api + "src 3/2 10/1000 8/800"},
+			[]string{"v2 unconfirmed " + api + "src 3/2/1 10/1000 8/800", "v2 unconfirmed " + api + "src 3/2/1 10/1000 8/800"},
 			merged{},
 		},
 	} {
@@ -286,7 +286,7 @@ func TestOddRows(t *testing.T) {
 		"another window":       {row: row(func(f *goldmane.Flow) { f.StartTime += 15 }), discarded: discarded{otherWindow: 1}},
 		"no policies": {
 			row: row(func(f *goldmane.Flow) { f.Key.Policies = nil }), records: 1, odd: oddities{noPolicies: 1},
-			line: "v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by - egress - ingress - pending - -",
+			line: "v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2/1 10/1000 8/800 via payments/api:http:80 by - egress - ingress - pending - -",
 		},
 		"an empty hit": {
 			row: row(func(f *goldmane.Flow) {
@@ -298,7 +298,7 @@ func TestOddRows(t *testing.T) {
 				f.Key.SourceType, f.Key.Reporter, f.Key.Action = 9, 3, 7
 				f.Key.Policies = &goldmane.PolicyTrace{EnforcedPolicies: []*goldmane.PolicyHit{{Kind: 12, Tier: "t", Name: "p", Action: 8}}}
 			}), records: 1, odd: oddities{unknownEnums: 5},
-			line: "v2 action-7 type-9:frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp reporter-3,action-7/- 3/2 10/1000 8/800 via payments/api:http:80 by - egress kind-12:t/p#0=action-8 ingress - pending - -",
+			line: "v2 action-7 type-9:frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp reporter-3,action-7/- 3/2/1 10/1000 8/800 via payments/api:http:80 by - egress kind-12:t/p#0=action-8 ingress - pending - -",
 		},
 		"a label without a value": {
 			row: row(func(f *goldmane.Flow) { f.SourceLabels = []string{"odd", ""} }), records: 1, odd: oddities{labels: 1}, line: bySource,
@@ -310,29 +310,29 @@ func TestOddRows(t *testing.T) {
 				k.DestServiceName, k.DestServiceNamespace, k.DestServicePortName, k.DestServicePort = "-", "", "-", 0
 				k.Policies = &goldmane.PolicyTrace{}
 			}), records: 1,
-			line: "v2 unconfirmed internet -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via - by - egress - ingress - pending - -",
+			line: "v2 unconfirmed internet -> payments/api-7d9c-* 8080/tcp src 3/2/1 10/1000 8/800 via - by - egress - ingress - pending - -",
 		},
 		"an end of tier without a trigger": {
 			row: row(func(f *goldmane.Flow) {
 				f.Key.Policies = &goldmane.PolicyTrace{EnforcedPolicies: []*goldmane.PolicyHit{{Kind: goldmane.PolicyKind_EndOfTier, Tier: "default", Action: goldmane.Action_Allow}}}
 			}), records: 1,
-			line: "v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by tier:default/-#eot=allow egress tier:default/-#eot=allow ingress - pending - -",
+			line: "v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2/1 10/1000 8/800 via payments/api:http:80 by tier:default/-#eot=allow egress tier:default/-#eot=allow ingress - pending - -",
 		},
 		"a NetworkSet, whose name holds its namespace": {
 			row: row(func(f *goldmane.Flow) {
 				f.Key.DestType, f.Key.DestNamespace, f.Key.DestName = goldmane.EndpointType_NetworkSet, "payments", "payments/banks"
 			}), records: 1,
-			line: "v2 allow frontend/web-5f7d-* -> networkset:payments/banks 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -",
+			line: "v2 allow frontend/web-5f7d-* -> networkset:payments/banks 8080/tcp src 3/2/1 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -",
 		},
 		"ICMP packs type and code": {
 			row: row(func(f *goldmane.Flow) { f.Key.Proto, f.Key.DestPort = "icmp", 3<<8|1 }), records: 1,
-			line: "v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 3.1/icmp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -",
+			line: "v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 3.1/icmp src 3/2/1 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending - -",
 		},
 		"a staged policy": {
 			row: row(func(f *goldmane.Flow) {
 				f.Key.Policies.PendingPolicies = []*goldmane.PolicyHit{{Kind: goldmane.PolicyKind_StagedNetworkPolicy, Tier: "default", Namespace: "frontend", Name: "lockdown", Action: goldmane.Action_Deny, RuleIndex: 1}}
 			}), records: 1,
-			line: "v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending staged-cnp:default/frontend/lockdown#1=deny -",
+			line: "v2 unconfirmed frontend/web-5f7d-* -> payments/api-7d9c-* 8080/tcp src 3/2/1 10/1000 8/800 via payments/api:http:80 by profile:kns.frontend#0=allow egress profile:kns.frontend#0=allow ingress - pending staged-cnp:default/frontend/lockdown#1=deny -",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
