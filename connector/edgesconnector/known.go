@@ -73,13 +73,29 @@ func (k *known) meet(n uint32, o *observation, isNew, learning bool) {
 	if isNew {
 		e.Unannounced = true
 	}
-	if !e.Unannounced || o.twin && !learning {
+	if !e.Unannounced || !learning && (o.twin || k.silenced(&e.Edge)) {
 		return
 	}
 	e.Unannounced = false
 	if !learning {
 		e.News = &news{o.start, o.end, k.names.name(o.deciding)}
 	}
+}
+
+// silenced reports whether an edge is unconfirmed and known with another outcome: a node
+// that falls silent makes one of every edge into it, which is no news.
+func (k *known) silenced(e *flowlog.Edge) bool {
+	if e.Action != flowlog.ActionUnconfirmed {
+		return false
+	}
+	for _, action := range [...]string{flowlog.ActionAllow, flowlog.ActionDeny} {
+		other := *e
+		other.Action = action
+		if _, ok := k.numbers[other]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 func (k *known) add(e flowlog.Edge) uint32 {

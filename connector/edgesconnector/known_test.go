@@ -182,3 +182,22 @@ func TestAnEdgeWithATwinIsNotNew(t *testing.T) {
 		})
 	}
 }
+
+// A node that falls silent makes an unconfirmed edge of every edge into it: no news of an
+// edge whose outcome is known, and news of one that nobody has seen before.
+func TestASilentNodeMakesNoFirstSeen(t *testing.T) {
+	unconfirmed := func(w int64, destination string) flowlog.Flow {
+		f := flow(w, "a", destination, src, 1)
+		f.Action = flowlog.ActionUnconfirmed
+		return f
+	}
+	r := newRig(t).start()
+	r.give(flows(flow(0, "a", "b", src, 1), unconfirmed(1, "b"), unconfirmed(1, "c")))
+	r.say()
+	events := r.sink.events(t)
+	require.Len(t, events, 2)
+	assert.Equal(t, []string{"b", "c"}, []string{events[0].Destination, events[1].Destination})
+	assert.Equal(t, flowlog.ActionAllow, events[0].Action)
+	assert.Equal(t, flowlog.ActionUnconfirmed, events[1].Action)
+	r.shutdown()
+}

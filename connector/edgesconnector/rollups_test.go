@@ -578,7 +578,7 @@ func TestWhatDoesNotCount(t *testing.T) {
 func TestUnconfirmedIsAnEdgeOfItsOwn(t *testing.T) {
 	r := newRig(t).start()
 	want := expect()
-	for i, action := range []string{flowlog.ActionAllow, flowlog.ActionDeny, flowlog.ActionUnconfirmed} {
+	for i, action := range []string{flowlog.ActionUnconfirmed, flowlog.ActionAllow, flowlog.ActionDeny} {
 		f := flow(0, "a", "b", src, int64(1+i))
 		f.Action = action
 		want.add(&f)
