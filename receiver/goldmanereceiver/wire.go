@@ -107,7 +107,17 @@ func (r *wireReader) next() bool {
 	return !r.failed
 }
 
+// varint reads a number. Most are of one byte: tags, and lengths of names.
 func (r *wireReader) varint() uint64 {
+	if len(r.rest) > 0 && r.rest[0] < 0x80 {
+		v := r.rest[0]
+		r.rest = r.rest[1:]
+		return uint64(v)
+	}
+	return r.longVarint()
+}
+
+func (r *wireReader) longVarint() uint64 {
 	var v uint64
 	for i := 0; i < len(r.rest) && i < 10; i++ {
 		b := r.rest[i]

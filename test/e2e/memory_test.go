@@ -84,8 +84,9 @@ func feed(t *testing.T, g *sim.Goldmane, drain *drain, flows, windows int) (awai
 	t.Helper()
 	first := time.Now().Unix()
 	given := cluster.New(1).Wide(first, window, flows)
-	// All windows have the same flows, so that the two ends' reports always meet.
-	want, _, err := stack.Records(given, true)
+	// All windows have the same flows, so that the two ends' reports always meet; a report of
+	// the destination's that counts stays a record of its own.
+	least, most, err := stack.Records(given, true)
 	require.NoError(t, err)
 	for i := range int64(windows) {
 		timer := time.NewTimer(time.Until(time.Unix(first+i+1, 0)))
@@ -101,8 +102,8 @@ func feed(t *testing.T, g *sim.Goldmane, drain *drain, flows, windows int) (awai
 	return func(n int) {
 		requireSoon(t, func(context.Context) error {
 			for i := range int64(n) {
-				if got := drain.records(first + i); got != want {
-					return fmt.Errorf("window %d of %d flows: %d records, not %d", i, flows, got, want)
+				if got := drain.records(first + i); got < least || got > most {
+					return fmt.Errorf("window %d of %d flows: %d records, not %d to %d", i, flows, got, least, most)
 				}
 			}
 			return nil

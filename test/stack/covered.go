@@ -11,7 +11,7 @@ import (
 )
 
 // Covered returns what the trail in a Loki says of the window that begins at start: the last
-// word, or else the first; false if it says nothing.
+// word, or else the one that knows of the most records; false if it says nothing.
 func Covered(ctx context.Context, loki *trail.Client, cluster string, start int64) (c flowlog.Coverage, ok bool, err error) {
 	for e, err := range loki.Entries(ctx, trail.Selector(flowlog.StreamCoverage, cluster), time.Unix(start, 0), time.Unix(start+1, 0)) {
 		if err != nil {
@@ -24,7 +24,7 @@ func Covered(ctx context.Context, loki *trail.Client, cluster string, start int6
 		if err != nil {
 			return c, false, err
 		}
-		if !ok || said.Final {
+		if !ok || said.Final || !c.Final && said.Records > c.Records {
 			c, ok = said, true
 		}
 	}
