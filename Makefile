@@ -78,7 +78,7 @@ promql: ## the PromQL of dashboards and alerts, in Prometheus's own engine
 	cd test/promql && go vet ./... && go test -count=1 ./...
 
 .PHONY: conformance
-conformance: ## what Goldmane does, against the simulator, and against a real one with GOLDMANE_BIN=/path/to/goldmane
+conformance: ## what Goldmane does, against the simulator, and against a real one with GOLDMANE_BIN=/path/to/goldmane GOLDMANE_VERSION=3.32.1
 	go test -count=1 -v ./internal/goldmane/conformance/...
 
 .PHONY: bench

@@ -21,6 +21,9 @@ type Edge struct {
 	Transport, Action string
 }
 
+// InternalSet begins the identity of a network set that is no outside.
+const InternalSet = "internal:"
+
 // OverflowIdentity is both identities of the edge that stands for all edges over a bound.
 const OverflowIdentity = "*"
 

@@ -41,7 +41,7 @@ func TestFilterAsLogQL(t *testing.T) {
 	assert.Equal(t, ` |= " web -> " or " * -> " or "closed " |= " 80/" or " 443/" or " * -> " or "closed " |= " deny " or " * -> " or "closed "`, f.ofRollups())
 	f = &Filter{PeersOf: []string{"web"}, Namespaces: []string{"n"}, External: true, Unattributed: true, StagedDenied: true}
 	assert.Equal(t, ` | source_service_identity="web" or destination_service_identity="web"`+
-		` | source_service_identity=~"(networkset:)?n(/.*)?" or destination_service_identity=~"(networkset:)?n(/.*)?"`+
+		` | source_service_identity=~"(networkset:|internal:)?n(/.*)?" or destination_service_identity=~"(networkset:|internal:)?n(/.*)?"`+
 		` | calico_policy_egress_pending!="" or calico_policy_ingress_pending!=""`+
 		` | source_service_identity=~"internet|private|networkset:.*" or destination_service_identity=~"internet|private|networkset:.*"`+
 		` | source_service_identity=~".*[?]|" or destination_service_identity=~".*[?]|"`, f.ofFlows())
@@ -53,23 +53,23 @@ func TestFilterAsLogQL(t *testing.T) {
 }
 
 func TestNamespaceOf(t *testing.T) {
-	for identity, want := range map[string]string{"payments": "payments", "monitoring/grafana": "monitoring", "networkset:payments/x": "payments", "networkset:payments": "", "host:payments": ""} {
+	for identity, want := range map[string]string{"payments": "payments", "monitoring/grafana": "monitoring", "networkset:payments/x": "payments", "networkset:payments": "", "internal:payments/x": "payments", "internal:payments": "", "host:payments": ""} {
 		assert.Equal(t, want, namespaceOf(identity), identity)
 	}
 }
 
 // Namespaces are globs, and LogQL leaves out nothing that they want.
 func TestNamespaces(t *testing.T) {
-	identities := []string{"", "?", "payments", "monitoring", "monitoring/grafana", "monitoring/?", "money", "networkset:payments/cards", "networkset:monitoring", "host:monitoring", "internet", "a.b/c", "axb"}
+	identities := []string{"", "?", "payments", "monitoring", "monitoring/grafana", "monitoring/?", "money", "networkset:payments/cards", "internal:payments/dc", "networkset:monitoring", "host:monitoring", "internet", "a.b/c", "axb"}
 	for _, tt := range []struct {
 		namespaces []string
 		want       []string
 	}{
-		{[]string{"payments"}, []string{"payments", "networkset:payments/cards"}},
+		{[]string{"payments"}, []string{"payments", "networkset:payments/cards", "internal:payments/dc"}},
 		{[]string{"mon*"}, []string{"monitoring", "monitoring/grafana", "monitoring/?", "money"}},
 		{[]string{"*oring", "money"}, []string{"monitoring", "monitoring/grafana", "monitoring/?", "money"}},
 		{[]string{"a.b"}, []string{"a.b/c"}},
-		{[]string{"*"}, []string{"?", "payments", "monitoring", "monitoring/grafana", "monitoring/?", "money", "networkset:payments/cards", "internet", "a.b/c", "axb"}},
+		{[]string{"*"}, []string{"?", "payments", "monitoring", "monitoring/grafana", "monitoring/?", "money", "networkset:payments/cards", "internal:payments/dc", "internet", "a.b/c", "axb"}},
 		{[]string{"mon"}, nil},
 		{[]string{`x" or "" = "`, "x) | (.*"}, nil},
 	} {

@@ -89,7 +89,11 @@ func IsUnattributed(identity string) bool {
 // namespaceOf is the namespace of a workload's or a network set's identity, and "" of
 // others.
 func namespaceOf(identity string) string {
-	if name, set := strings.CutPrefix(identity, networkSet); set {
+	name, set := strings.CutPrefix(identity, networkSet)
+	if !set {
+		name, set = strings.CutPrefix(identity, flowlog.InternalSet)
+	}
+	if set {
 		namespace, _, namespaced := strings.Cut(name, "/")
 		if !namespaced {
 			return "" // it is global
@@ -171,7 +175,7 @@ func (f *Filter) ofFlows() string {
 		where(sourceLabel+one, destinationLabel+one)
 	}
 	if len(f.Namespaces) > 0 {
-		in := "=~" + strconv.Quote(joined(f.Namespaces, func(n string) string { return "(" + networkSet + ")?" + globPattern(n) + "(/.*)?" }))
+		in := "=~" + strconv.Quote(joined(f.Namespaces, func(n string) string { return "(" + networkSet + "|" + flowlog.InternalSet + ")?" + globPattern(n) + "(/.*)?" }))
 		where(sourceLabel+in, destinationLabel+in)
 	}
 	if f.StagedDenied {

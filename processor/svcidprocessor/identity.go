@@ -63,7 +63,7 @@ const unknownIdentity = "?"
 // so that none is taken for either.
 const (
 	outsideNetworkSet = "networkset:"
-	insideNetworkSet  = "internal:"
+	insideNetworkSet  = flowlog.InternalSet
 )
 
 // Identities of endpoints of type network.
