@@ -34,7 +34,8 @@ func coverageLoki(t *testing.T, of func(age time.Duration) *flowlog.Coverage) *L
 		var values []string
 		from, to := bound("start"), min(bound("end"), present.Unix()-75)
 		for start := (from + window - 1) / window * window; start < to; start += window {
-			if c := of(present.Sub(time.Unix(start, 0))); c != nil {
+			if kind := of(present.Sub(time.Unix(start, 0))); kind != nil {
+				c := *kind // others may be asked at the same time
 				c.Start, c.End = start, start+window
 				record := plog.NewLogRecord()
 				c.WriteTo(record)
