@@ -175,7 +175,9 @@ func (f *Filter) ofFlows() string {
 		where(sourceLabel+one, destinationLabel+one)
 	}
 	if len(f.Namespaces) > 0 {
-		in := "=~" + strconv.Quote(joined(f.Namespaces, func(n string) string { return "(" + networkSet + "|" + flowlog.InternalSet + ")?" + globPattern(n) + "(/.*)?" }))
+		in := "=~" + strconv.Quote(joined(f.Namespaces, func(n string) string {
+			return "(" + networkSet + "|" + flowlog.InternalSet + ")?" + globPattern(n) + "(/.*)?"
+		}))
 		where(sourceLabel+in, destinationLabel+in)
 	}
 	if f.StagedDenied {

@@ -193,12 +193,13 @@ func endOf(namespace, name string, kind int32) flowlog.Endpoint {
 }
 
 // TestSumsAreWhatWasSent holds what the receiver makes of random clusters to what they sent,
-// while nodes and the receiver have their troubles. GOLDTRAIL_SEED repeats one, and
-// GOLDTRAIL_CLUSTERS says how many of a kind there are.
+// while nodes and the receiver have their troubles. The seeds are fixed, so that a failure is
+// of the change that made it; GOLDTRAIL_CLUSTERS=25 takes as many others of each kind, and
+// GOLDTRAIL_SEED one of them.
 func TestSumsAreWhatWasSent(t *testing.T) {
 	seeds := []uint64{1}
 	if !testing.Short() {
-		seeds = append(seeds, 2, 3, rand.Uint64(), rand.Uint64(), rand.Uint64())
+		seeds = append(seeds, 2, 3, 4, 5, 6)
 	}
 	if n, err := strconv.Atoi(os.Getenv("GOLDTRAIL_CLUSTERS")); err == nil {
 		seeds = nil
@@ -266,7 +267,7 @@ func (p *played) hold(t *testing.T, cfg traffic.Config, o *traffic.Options) {
 	switch {
 	case o.Silent && manySilent(cfg, byPair): // some sums are a lower bound, which the windows say
 		assert.True(t, silent, "windows in which a node was silent are partial")
-	case !o.Cuts && !o.Silent:
+	case !o.Cuts && !o.Silent && !o.Late: // what comes two windows late is silence at first
 		assert.False(t, silent, "no node was silent")
 	}
 }
