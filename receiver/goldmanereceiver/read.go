@@ -81,7 +81,7 @@ func (r *goldmaneReceiver) keepFirst(ctx context.Context, start int64, a answer,
 		after.Evidence = after.Evidence[max(0, len(after.Evidence)-evidenceKept):]
 	}
 	after.hold(h)
-	r.save(ctx, after, put(answerPart, start, p.answer), put(pairsPart, start, p.pairs.encode()))
+	p.putAway(r.save(ctx, after, put(answerPart, start, p.answer), put(pairsPart, start, p.pairs.encode())))
 	return nil
 }
 
@@ -102,7 +102,8 @@ func (r *goldmaneReceiver) keepAgain(ctx context.Context, start int64, a answer,
 	if err != nil {
 		return garbled(err)
 	}
-	h, p := r.state.held(start), r.parts[start]
+	h := r.state.held(start)
+	p := r.fetch(ctx, h)
 	before, err := decodeLedger(p.ledger)
 	p.ledger = nil
 	h.Again = false
@@ -117,7 +118,7 @@ func (r *goldmaneReceiver) keepAgain(ctx context.Context, start int64, a answer,
 	}
 	h.Known.Flows = int64(rows)
 	p.pairs = p.pairs.with(reported)
-	r.save(ctx, r.state, append(r.stored(start), put(pairsPart, start, p.pairs.encode()))...)
+	p.putAway(r.save(ctx, r.state, append(r.stored(start), put(pairsPart, start, p.pairs.encode()))...))
 	return nil
 }
 

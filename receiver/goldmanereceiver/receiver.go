@@ -228,15 +228,17 @@ func (r *goldmaneReceiver) takeUpHeld(ctx context.Context) {
 			return true
 		}
 		r.parts[h.Start] = p
+		p.putAway(true)
 		return false
 	})
 	slices.Sort(r.state.Open)
 }
 
-// save stores where the receiver stands, and what more says, in one transaction.
-func (r *goldmaneReceiver) save(ctx context.Context, st *state, more ...*storage.Operation) {
+// save stores where the receiver stands, and what more says, in one transaction. It reports
+// whether that is in a storage now.
+func (r *goldmaneReceiver) save(ctx context.Context, st *state, more ...*storage.Operation) (saved bool) {
 	st.Alive = r.clock.Now()
-	r.store.save(ctx, st, more...)
+	return r.store.save(ctx, st, more...)
 }
 
 // stillAlive stores, once a window, that the receiver runs while it gets nowhere: what is

@@ -124,7 +124,7 @@ func (r *goldmaneReceiver) take(ctx context.Context, s step) bool {
 	after := r.state.clone()
 	after.Doing = nil
 	h := after.held(s.Start)
-	w, ops := r.decide(after, h, s)
+	w, ops := r.decide(ctx, after, h, s)
 	rejected, ok := r.deliver(ctx, w)
 	if !ok {
 		return false
@@ -142,14 +142,15 @@ func (r *goldmaneReceiver) take(ctx context.Context, s step) bool {
 	}
 	after.Blocked = r.state.Blocked
 	r.state = after
-	r.save(ctx, r.state, append(ops, r.forget()...)...)
+	p := r.parts[s.Start]
+	p.putAway(r.save(ctx, r.state, append(ops, r.forget()...)...))
 	return true
 }
 
 // decide makes the records of a step, sets what is known of the window, and returns the
 // operations that store what is kept of it then.
-func (r *goldmaneReceiver) decide(after *state, h *held, s step) (*window, []*storage.Operation) {
-	p := r.parts[h.Start]
+func (r *goldmaneReceiver) decide(ctx context.Context, after *state, h *held, s step) (*window, []*storage.Operation) {
+	p := r.fetch(ctx, h)
 	more := r.moreToCome(h.Start)
 	near, _ := r.nearOf(h.Start, r.cfg.reachWindows())
 	by := settling{near: near, more: more && !s.Conclude, reporters: r.cfg.MergeReporters, late: s.Conclude}

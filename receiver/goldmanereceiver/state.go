@@ -174,9 +174,9 @@ func (s *store) load(ctx context.Context, window int64) *state {
 }
 
 // save stores the state, and with it, in one transaction, what further operations say.
-// A failure is logged: the receiver goes on, and a crash would repeat more than it
-// should.
-func (s *store) save(ctx context.Context, st *state, more ...*storage.Operation) {
+// A failure is logged, and reported: the receiver goes on, and a crash would repeat more
+// than it should.
+func (s *store) save(ctx context.Context, st *state, more ...*storage.Operation) (saved bool) {
 	b, err := json.Marshal(st)
 	if err == nil {
 		// What has been handed on is noted even while the receiver is being shut down.
@@ -185,4 +185,5 @@ func (s *store) save(ctx context.Context, st *state, more ...*storage.Operation)
 	if err != nil {
 		s.logger.Error("Cannot store the cursor; a restart would repeat records", zap.Error(err))
 	}
+	return err == nil && s.keeps
 }
