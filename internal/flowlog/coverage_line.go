@@ -24,9 +24,6 @@ var (
 // IsGap reports whether the line of an entry of StreamCoverage is a gap's.
 func IsGap(s string) bool { return strings.HasPrefix(s, gapText) }
 
-// GapText is part of the line of every gap record.
-func GapText() string { return gapText }
-
 // ParseCoverage reads the line of a coverage record. The strings alias s.
 func ParseCoverage(s string) (Coverage, error) {
 	var c Coverage

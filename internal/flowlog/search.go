@@ -5,9 +5,6 @@ import "strconv"
 // Texts that are part of a line, for LogQL's `|=`, which is quick. They spare reading
 // records; who reads must still look.
 
-// OutcomeText begins the line of every flow record with that action.
-func OutcomeText(action string) string { return Version + " " + action + " " }
-
 // PortText is part of the line of every flow record and rollup with that port.
 func PortText(port int64) string { return " " + strconv.FormatInt(port, 10) + "/" }
 
